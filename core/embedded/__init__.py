@@ -1,0 +1,1 @@
+"""PostgreSQL with pgvector and Valkey from Python wheels, for machines that have neither."""

@@ -1,0 +1,2 @@
+class EmbeddedServiceError(Exception):
+    """An embedded service cannot run here; the message says what to do."""

@@ -1,0 +1,47 @@
+"""What may be done with tenants: create one, give it members and keys."""
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from tenants.errors import TenantExistsError, TenantInvalidError
+from tenants.models import APIKey, EndUser, Membership, Tenant, hash_secret, new_secret
+
+
+def create_tenant(*, slug: str, name: str = "", language: str = "en") -> Tenant:
+    """Create a tenant.
+
+    Raises:
+        TenantInvalidError: if the slug is not lower-case letters, digits and hyphens, or the language unknown.
+        TenantExistsError: if the slug is taken.
+    """
+    tenant = Tenant(slug=slug, name=name or slug, language=language)
+    try:
+        tenant.clean_fields()
+    except ValidationError as exc:
+        raise TenantInvalidError("; ".join(exc.messages)) from exc
+    try:
+        with transaction.atomic():
+            tenant.save(force_insert=True)
+    except IntegrityError as exc:
+        raise TenantExistsError(f"A tenant with the slug “{slug}” exists.") from exc
+    return tenant
+
+
+def create_api_key(*, tenant: Tenant, name: str) -> tuple[APIKey, str]:
+    """Create a key and return it with its full text, which is not kept and cannot be shown again."""
+    public_id, secret = new_secret()
+    key = APIKey.objects.create(tenant=tenant, name=name, public_id=public_id, secret_hash=hash_secret(secret))
+    return key, f"{APIKey.PREFIX}{public_id}.{secret}"
+
+
+def add_member(*, tenant: Tenant, user: AbstractBaseUser, role: str = Membership.Role.STAFF) -> Membership:
+    """Make the user a member, or leave an existing membership as it is."""
+    membership, _created = Membership.objects.get_or_create(tenant=tenant, user=user, defaults={"role": role})
+    return membership
+
+
+def get_end_user(*, tenant: Tenant, external_id: str) -> EndUser:
+    """Return the tenant's end user with this id, creating it at first sight."""
+    end_user, _created = EndUser.objects.get_or_create(tenant=tenant, external_id=external_id)
+    return end_user

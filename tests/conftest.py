@@ -1,0 +1,45 @@
+"""Every test runs against its own embedded PostgreSQL and Valkey, never the running ones."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from core.embedded.running import running_postgres, running_valkey
+
+_services = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the services and point the settings at them, before pytest-django reads those."""
+    folder = Path(_services.enter_context(tempfile.TemporaryDirectory(prefix="pasokh-test-")))
+    folder.chmod(0o755)
+    os.environ |= {
+        "PASOKH_ENV_FILE": os.devnull,
+        "VAR_DIR": str(folder / "var"),
+        "SECRET_KEY": "only-for-tests",
+        "DJANGO_SETTINGS_MODULE": "core.settings",
+        "DATABASE_URL": os.environ.get("TEST_DATABASE_URL") or _services.enter_context(running_postgres(folder)).url,
+        "REDIS_URL": os.environ.get("TEST_REDIS_URL") or _services.enter_context(running_valkey(folder)).url,
+    }
+    for name in ("LLM_BASE_URL", "EMBEDDING_BASE_URL"):
+        os.environ.pop(name, None)
+    import django  # noqa: PLC0415 -- pytest-django sets up only if settings were known before this hook
+
+    django.setup()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _services.close()
+
+
+@pytest.fixture
+def redis_client() -> Iterator[object]:
+    from core.redis import client  # noqa: PLC0415 -- needs the settings above
+
+    client().flushdb()
+    yield client()
+    client().flushdb()
