@@ -128,7 +128,9 @@ def _as_allowed_user() -> list[str]:
 
 
 def _run(tool: str, *arguments: str) -> None:
-    done = subprocess.run([*_as_allowed_user(), str(bin_dir() / tool), *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [*_as_allowed_user(), str(bin_dir() / tool), *arguments], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         complaint = (done.stderr or done.stdout).strip().splitlines()
         raise EmbeddedServiceError(f"{tool} failed: {complaint[-1] if complaint else 'no output'}")
