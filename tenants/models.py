@@ -8,7 +8,7 @@ import hashlib
 import re
 import secrets
 import uuid
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from django.conf import settings
 from django.db import models
@@ -47,7 +47,7 @@ class TenantOwned(models.Model):
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+", verbose_name=_("tenant"))
 
-    objects = TenantOwnedQuerySet.as_manager()
+    objects: ClassVar = TenantOwnedQuerySet.as_manager()
 
     class Meta:
         abstract = True
@@ -103,7 +103,7 @@ class APIKey(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
-    objects = APIKeyQuerySet.as_manager()
+    objects: ClassVar = APIKeyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("API key")

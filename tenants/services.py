@@ -1,6 +1,6 @@
 """What may be done with tenants: create one, give it members and keys."""
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
@@ -35,7 +35,7 @@ def create_api_key(*, tenant: Tenant, name: str) -> tuple[APIKey, str]:
     return key, f"{APIKey.PREFIX}{public_id}.{secret}"
 
 
-def add_member(*, tenant: Tenant, user: AbstractBaseUser, role: str = Membership.Role.STAFF) -> Membership:
+def add_member(*, tenant: Tenant, user: User, role: str = Membership.Role.STAFF) -> Membership:
     """Make the user a member, or leave an existing membership as it is."""
     membership, _created = Membership.objects.get_or_create(tenant=tenant, user=user, defaults={"role": role})
     return membership
