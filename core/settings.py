@@ -186,6 +186,7 @@ SPECTACULAR_SETTINGS = {
 # --- Outbound requests (core/outbound) ---------------------------------------------------------------
 # host:port pairs that may be reached although their address is not public, such as the demo's own site.
 OUTBOUND_ALLOWED_HOSTS = env.list("OUTBOUND_ALLOWED_HOSTS", default=[])
+OUTBOUND_PORTS = env.list("OUTBOUND_PORTS", cast=int, default=[80, 443, 8080, 8443])  # of public addresses
 OUTBOUND_CONNECT_TIMEOUT_SECONDS = 5.0
 OUTBOUND_READ_TIMEOUT_SECONDS = 10.0
 OUTBOUND_TOTAL_TIMEOUT_SECONDS = 20.0
