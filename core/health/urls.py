@@ -1,1 +1,8 @@
-urlpatterns: list = []
+from django.urls import path
+
+from core.health import views
+
+urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+]

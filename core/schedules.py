@@ -1,0 +1,68 @@
+"""The periodic tasks that a new installation starts with; from then on the rows in the database decide.
+
+Adding one is one line here. Times are UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from core import queues
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A row to seed: either ``every`` or ``crontab`` (minute and hour, as in ``"0 2"`` for 02:00 daily)."""
+
+    task: str
+    queue: str
+    every: timedelta | None = None
+    crontab: str = ""
+
+    @property
+    def period_seconds(self) -> int:
+        """Return the length of a period: a message older than that has been overtaken by the next."""
+        return int(self.every.total_seconds()) if self.every else 24 * 3600
+
+
+SCHEDULES = (Schedule("knowledge.process_sync_queue", queues.LOW_PRIORITY, every=timedelta(minutes=5)),)
+
+
+def seed() -> list[str]:
+    """Create the rows that are missing and return their names; a row that exists is never changed.
+
+    ``last_run_at`` is set, because an interval task without it starts counting anew with each restart of beat.
+    """
+    return [schedule.task for schedule in SCHEDULES if _create(schedule)]
+
+
+def _create(schedule: Schedule) -> bool:
+    when = {"interval": _interval(schedule.every)} if schedule.every else {"crontab": _crontab(schedule.crontab)}
+    _row, created = PeriodicTask.objects.get_or_create(
+        name=schedule.task,
+        defaults=when
+        | {
+            "task": schedule.task,
+            "queue": schedule.queue,
+            "expire_seconds": schedule.period_seconds,
+            "last_run_at": timezone.now(),
+        },
+    )
+    return created
+
+
+def _interval(every: timedelta) -> IntervalSchedule:
+    row, _created = IntervalSchedule.objects.get_or_create(
+        every=int(every.total_seconds()), period=IntervalSchedule.SECONDS
+    )
+    return row
+
+
+def _crontab(text: str) -> CrontabSchedule:
+    minute, hour = text.split()
+    row, _created = CrontabSchedule.objects.get_or_create(
+        minute=minute, hour=hour, day_of_week="*", day_of_month="*", month_of_year="*", timezone="UTC"
+    )
+    return row
