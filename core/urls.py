@@ -13,3 +13,9 @@ urlpatterns = [
     path("", include("core.handbook.urls")),
     path("", include("chat.urls")),
 ]
+
+# Below /api/ these answer as problem details, elsewhere as pages.
+handler400 = "core.errors.bad_request"
+handler403 = "core.errors.permission_denied"
+handler404 = "core.errors.not_found"
+handler500 = "core.errors.server_error"
