@@ -9,3 +9,6 @@ class State(models.TextChoices):
     RUNNING = "running", _("running")
     DONE = "done", _("done")
     FAILED = "failed", _("failed")
+
+
+OPEN_STATES = (State.QUEUED, State.RUNNING)

@@ -5,17 +5,36 @@ Every model of another app that belongs to a tenant derives from `TenantOwned`, 
 """
 
 from tenants.models.keys import APIKey, APIKeyQuerySet, hash_secret, new_secret
+from tenants.models.notifications import Notification, NotificationReceipt
 from tenants.models.people import EndUser, Membership
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
+from tenants.models.tiers import TierChange, TierRule
+from tenants.models.usage import DailyCounter, EndUserDay, EndUserStatistics, LimitReset, UsageEntry, UsageHour
+from tenants.models.webhooks import EventType, WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 
 __all__ = [
     "APIKey",
     "APIKeyQuerySet",
+    "DailyCounter",
     "EndUser",
+    "EndUserDay",
+    "EndUserStatistics",
+    "EventType",
+    "LimitReset",
     "Membership",
+    "Notification",
+    "NotificationReceipt",
     "Tenant",
     "TenantOwned",
     "TenantOwnedQuerySet",
+    "TierChange",
+    "TierRule",
+    "UsageEntry",
+    "UsageHour",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
     "hash_secret",
     "new_secret",
 ]

@@ -34,6 +34,11 @@ class EndUser(TenantOwned):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     external_id = models.CharField(max_length=200)
+    tier = models.ForeignKey(
+        "tenants.TierRule", on_delete=models.SET_NULL, null=True, blank=True, related_name="end_users"
+    )
+    is_tier_fixed = models.BooleanField(default=False)  # set by hand, so no rule changes it
+    daily_limit = models.PositiveIntegerField(null=True, blank=True)  # null: the tier's, else the tenant's
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -1,13 +1,21 @@
 """The customer, and what every row of theirs derives from."""
 
 import uuid
+from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Self, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 _Row_co = TypeVar("_Row_co", bound="TenantOwned", covariant=True)
+
+
+def validate_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(_("“%(name)s” is not a time zone, such as Asia/Tehran."), params={"name": name})
 
 
 class Tenant(models.Model):
@@ -17,6 +25,13 @@ class Tenant(models.Model):
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=200)
     language = models.CharField(max_length=2, choices=settings.LANGUAGES, default="en")
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    daily_limit = models.PositiveIntegerField(
+        _("questions a day, all together"), null=True, blank=True
+    )  # null: LIMIT_TENANT_DAILY
+    end_user_daily_limit = models.PositiveIntegerField(
+        _("questions a day, each end user"), null=True, blank=True
+    )  # null: LIMIT_END_USER_DAILY
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -26,6 +41,15 @@ class Tenant(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def day_of(self, moment: datetime) -> date:
+        """Return the date of the moment where the tenant is."""
+        return moment.astimezone(ZoneInfo(self.time_zone)).date()
+
+    def next_midnight(self, moment: datetime) -> datetime:
+        """Return when the tenant's day after the moment begins."""
+        tomorrow = self.day_of(moment) + timedelta(days=1)
+        return datetime.combine(tomorrow, time.min, tzinfo=ZoneInfo(self.time_zone)).astimezone(UTC)
 
 
 class TenantOwnedQuerySet(models.QuerySet[_Row_co]):
