@@ -164,6 +164,7 @@ SWEEPERS = [
     "chat.sweeping:sweep",
     "crawl.sweeping:sweep",
     "knowledge.sweeping:sweep",
+    "tenants.sweeping:sweep",
 ]
 
 # --- HTTP API --------------------------------------------------------------------------------------
@@ -232,6 +233,35 @@ CHAT_RESEND_AFTER_SECONDS = 3
 CHAT_ANSWER_DEADLINE_SECONDS = env.int("CHAT_ANSWER_DEADLINE_SECONDS", default=120)
 CHAT_QUESTION_MAX_CHARS = 2000
 CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=50)
+
+# --- Webhooks (docs/webhooks.md) ---------------------------------------------------------------------
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # webhook secrets are made from SECRET_KEY
+WEBHOOK_TIMEOUT_SECONDS = env.float("WEBHOOK_TIMEOUT_SECONDS", default=10.0)  # one attempt, whatever it does
+WEBHOOK_SLICE_SECONDS = env.float("WEBHOOK_SLICE_SECONDS", default=10.0)  # then the endpoint waits its turn again
+WEBHOOK_TIME_LIMIT_SECONDS = WEBHOOK_SLICE_SECONDS + WEBHOOK_TIMEOUT_SECONDS + 5
+WEBHOOK_LEASE_SECONDS = WEBHOOK_TIME_LIMIT_SECONDS + 5
+WEBHOOK_IN_FLIGHT_PER_ENDPOINT = env.int("WEBHOOK_IN_FLIGHT_PER_ENDPOINT", default=2)
+# The pauses between attempts: ten of those over 74.7 hours, longer by up to a fifth by chance.
+WEBHOOK_RETRY_DELAYS_SECONDS = env.list(
+    "WEBHOOK_RETRY_DELAYS_SECONDS",
+    cast=float,
+    default=[5.0, 60.0, 600.0, 1800.0, 7200.0, 21_600.0, 43_200.0, 86_400.0, 108_000.0],
+)
+WEBHOOK_RETRY_AFTER_MAX_SECONDS = 86_400
+WEBHOOK_DISABLE_AFTER_DAYS = 5
+WEBHOOK_SECRET_OVERLAP_HOURS = 24
+
+# --- Limits (docs/limits.md) -------------------------------------------------------------------------
+LIMIT_END_USER_DAILY = env.int("LIMIT_END_USER_DAILY", default=1000)  # questions a day; 0: no limit
+LIMIT_TENANT_DAILY = env.int("LIMIT_TENANT_DAILY", default=0)
+API_RATE_PER_KEY = env.str("API_RATE_PER_KEY", default="6000/minute")  # in any minute; as the "limits" package reads it
+
+# --- E-mail ----------------------------------------------------------------------------------------
+# smtp+tls://user:password@host:587; empty: notifications stay in the console.
+EMAIL_ENABLED = bool(env.str("EMAIL_URL", default=""))
+vars().update(env.email_url("EMAIL_URL") if EMAIL_ENABLED else env.email_url_config("dummymail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="pasokh@localhost")
 
 # --- Logging ---------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
