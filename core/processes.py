@@ -46,7 +46,9 @@ BACKGROUND_GRACE_SECONDS = 40  # above CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT, afte
 SERVICES = (
     Service(
         name="web",
-        command=_python("-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10", "--no-access-log"),
+        command=_python(
+            "-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10", "--no-access-log"
+        ),
         health=_check("web"),
         priority=20,
         stop_grace_seconds=20,
@@ -84,8 +86,13 @@ SERVICES = (
     Service(
         name="flower",
         command=_celery(
-            "flower", "--url_prefix=flower", "--read_only=True", "--purge_offline_workers=300",
-            "--max_tasks=20000", "--persistent=True", "--state_save_interval=60000",
+            "flower",
+            "--url_prefix=flower",
+            "--read_only=True",
+            "--purge_offline_workers=300",
+            "--max_tasks=20000",
+            "--persistent=True",
+            "--state_save_interval=60000",
         ),  # fmt: skip
         health=_check("flower"),
         priority=70,

@@ -1,0 +1,1 @@
+"""``script/up`` and ``script/down``: everything on one machine, under one process manager."""

@@ -1,0 +1,88 @@
+"""Processes of an earlier start that outlived their process manager, and how they are ended.
+
+All of them share the session of the process manager, whose number is kept in ``var/run/session``. Session numbers
+are used again by the system, so a process must also work inside this checkout to be taken for ours. Linux only:
+elsewhere nothing is found.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from core.up.places import Places
+
+STOP_SECONDS = 10.0
+
+
+def end(places: Places) -> int:
+    """Stop what an earlier start left behind and return how many processes that were."""
+    found = find(places)
+    for pid in found:
+        # PostgreSQL takes SIGINT for "stop now, cleanly" and SIGTERM for "stop when all have left".
+        _signal(pid, signal.SIGINT if _name(pid) == "postgres" else signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and find(places):
+        time.sleep(0.1)
+    for pid in find(places):
+        _signal(pid, signal.SIGKILL)
+    _remove_stale_postmaster_file(places)
+    return len(found)
+
+
+def find(places: Places) -> list[int]:
+    """Return the ids of the processes of the kept session that work inside this checkout."""
+    try:
+        session = int((places.run / "session").read_text())
+    except (OSError, ValueError):
+        return []
+    inside = (places.checkout.resolve(), places.var.resolve())
+    return [pid for pid in all_processes() if _session(pid) == session and _works_in(pid, inside)]
+
+
+def all_processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except FileNotFoundError:
+        return []
+
+
+def _session(pid: int) -> int:
+    """Return the session of a live process, 0 of a dead one or a zombie."""
+    try:
+        state, _parent, _group, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except (OSError, ValueError):
+        return 0
+    return 0 if state == "Z" else int(session)
+
+
+def _works_in(pid: int, folders: tuple[Path, ...]) -> bool:
+    try:
+        folder = Path(os.readlink(f"/proc/{pid}/cwd"))
+    except OSError:
+        return False
+    return any(folder.is_relative_to(inside) for inside in folders)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _remove_stale_postmaster_file(places: Places) -> None:
+    """Forget a killed server whose process id someone else has by now: PostgreSQL would refuse to start."""
+    path = places.var / "postgres" / "postmaster.pid"
+    try:
+        pid = int(path.read_text().splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return
+    if Path("/proc/self").exists() and _name(pid) != "postgres":
+        path.unlink(missing_ok=True)
