@@ -14,3 +14,8 @@ class TenantInvalidError(PasokhError):
 class TenantNotFoundError(PasokhError):
     status = 404
     code = "tenant_not_found"
+
+
+class ScopeInvalidError(PasokhError):
+    status = 422
+    code = "scope_invalid"

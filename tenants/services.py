@@ -1,11 +1,15 @@
 """What may be done with tenants: create one, give it members and keys."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from tenants.errors import TenantExistsError, TenantInvalidError
+from tenants.errors import ScopeInvalidError, TenantExistsError, TenantInvalidError
 from tenants.models import APIKey, EndUser, Membership, Tenant, hash_secret, new_secret
+from tenants.scopes import Scope, all_scopes
 
 
 def create_tenant(*, slug: str, name: str = "", language: str = "en") -> Tenant:
@@ -28,10 +32,26 @@ def create_tenant(*, slug: str, name: str = "", language: str = "en") -> Tenant:
     return tenant
 
 
-def create_api_key(*, tenant: Tenant, name: str) -> tuple[APIKey, str]:
-    """Create a key and return it with its full text, which is not kept and cannot be shown again."""
+def create_api_key(*, tenant: Tenant, name: str, scopes: Iterable[str] | None = None) -> tuple[APIKey, str]:
+    """Create a key and return it with its full text, which is not kept and cannot be shown again.
+
+    Raises:
+        ScopeInvalidError: if a scope is not one of `Scope`; none given means all.
+    """
+    granted = all_scopes() if scopes is None else list(scopes)
+    if unknown := sorted(set(granted) - set(Scope.values)):
+        raise ScopeInvalidError(f"Unknown scope: {', '.join(unknown)}. There are: {', '.join(Scope.values)}.")
+    return _new_key(tenant=tenant, name=name, scopes=granted)
+
+
+def create_operator_key(*, name: str) -> tuple[APIKey, str]:
+    """Create a key for those who run the platform; it sees every task, worker and schedule."""
+    return _new_key(tenant=None, is_operator=True, name=name, scopes=[])
+
+
+def _new_key(**values: Any) -> tuple[APIKey, str]:
     public_id, secret = new_secret()
-    key = APIKey.objects.create(tenant=tenant, name=name, public_id=public_id, secret_hash=hash_secret(secret))
+    key = APIKey.objects.create(public_id=public_id, secret_hash=hash_secret(secret), **values)
     return key, f"{APIKey.PREFIX}{public_id}.{secret}"
 
 

@@ -6,12 +6,14 @@ import secrets
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
-from tenants.models.tenant import TenantOwned, TenantOwnedQuerySet
+from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
+from tenants.scopes import Scope, all_scopes
 
 
 class APIKeyQuerySet(TenantOwnedQuerySet["APIKey"]):
@@ -25,12 +27,13 @@ class APIKeyQuerySet(TenantOwnedQuerySet["APIKey"]):
         stored = candidate.secret_hash if candidate else hash_secret("")
         if not constant_time_compare(stored, hash_secret(secret)) or candidate is None:
             return None
-        return candidate if candidate.tenant.is_active else None
+        return candidate if candidate.tenant is None or candidate.tenant.is_active else None
 
 
 class APIKey(TenantOwned):
     """A server's right to act for a tenant: ``pk_<public id>.<256-bit secret>``, of which only a hash stays.
 
+    A key without a tenant is an operator's: it sees workers, schedules and every task, and acts for no tenant.
     The secret is random, so one round of SHA-256 is enough and costs microseconds a request.
     """
 
@@ -38,6 +41,11 @@ class APIKey(TenantOwned):
     FORM = re.compile(r"pk_([0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(  # type: ignore[assignment]  # optional here
+        Tenant, on_delete=models.CASCADE, null=True, blank=True, related_name="+", verbose_name=_("tenant")
+    )
+    is_operator = models.BooleanField(default=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope.choices), default=all_scopes, blank=True)
     name = models.CharField(max_length=100)
     public_id = models.CharField(max_length=16, unique=True, editable=False)
     secret_hash = models.CharField(max_length=64, editable=False)
@@ -49,6 +57,12 @@ class APIKey(TenantOwned):
     class Meta:
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(is_operator=True, tenant=None) | models.Q(is_operator=False, tenant__isnull=False),
+                name="api_key_of_tenant_or_operator",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.PREFIX}{self.public_id}…)"
