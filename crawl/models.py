@@ -1,25 +1,32 @@
 """What is crawled: a website, its runs, and a row for every URL with its state and the reason for it."""
 
 import uuid
+from datetime import timedelta
+from typing import Self
 
+from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.states import State
 from knowledge.models import Document
-from tenants.models import TenantOwned
+from tenants.models import TenantOwned, TenantOwnedQuerySet
+
+URL_MAX_CHARS = 2000
+ACTIVE = [State.QUEUED, State.RUNNING]
 
 
 class Website(TenantOwned):
     """A site that a tenant wants answered from."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    root_url = models.CharField(max_length=2000)
+    root_url = models.CharField(max_length=URL_MAX_CHARS)
     name = models.CharField(max_length=200, blank=True)
-    include_patterns = models.JSONField(
-        default=list, blank=True
-    )  # path globs; empty: everything below root_url's folder
+    # Path globs; without include patterns everything below root_url's folder is meant.
+    include_patterns = models.JSONField(default=list, blank=True)
     exclude_patterns = models.JSONField(default=list, blank=True)
     max_pages = models.PositiveIntegerField(default=1000)
     max_depth = models.PositiveSmallIntegerField(default=20)
@@ -34,24 +41,79 @@ class Website(TenantOwned):
         return self.name or self.root_url
 
 
+class CrawlRunQuerySet(TenantOwnedQuerySet["CrawlRun"]):
+    def active(self) -> Self:
+        return self.filter(state__in=ACTIVE)
+
+    def claim(self, run_id: uuid.UUID | str, ticket: int | None = None) -> "CrawlRun | None":
+        """Take the run for one slice, or return None if it is not free, not due or the ticket is used up.
+
+        One UPDATE decides, so two deliveries of a message cannot both win; and because it draws the next ticket, a
+        message that was sent twice cannot start a second chain of slices.
+        """
+        now = timezone.now()
+        lease_until = now + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
+        free = self.active().filter(
+            Q(lease_until=None) | Q(lease_until__lt=now), Q(not_before=None) | Q(not_before__lte=now), pk=run_id
+        )
+        if ticket is not None:
+            free = free.filter(ticket=ticket)
+        token = uuid.uuid4()
+        won = free.update(
+            state=State.RUNNING,
+            lease_token=token,
+            lease_until=lease_until,
+            send_at=lease_until,
+            ticket=F("ticket") + 1,
+            attempts=F("attempts") + 1,
+            sends=0,
+            not_before=None,
+            is_waiting=False,
+            started_at=Coalesce("started_at", now),
+        )
+        return self.select_related("tenant", "website").filter(pk=run_id, lease_token=token).first() if won else None
+
+    def due(self) -> Self:
+        """Runs whose message has to be sent (again): lost, dead with their worker, or done with a pause."""
+        return self.active().filter(send_at__lte=timezone.now())
+
+
 class CrawlRun(TenantOwned):
-    """One crawl of a website: a chain of short slices, each holding the lease while it works."""
+    """One crawl of a website: a chain of short slices, each holding the lease while it works.
+
+    ``send_at`` is when the sweeper sends the run's message if nothing has happened until then; None means that the
+    run still waits for its tenant's turn, or has ended.
+    """
+
+    class Stage(models.TextChoices):
+        ROBOTS = "robots", _("reading robots.txt")
+        SITEMAP = "sitemap", _("reading sitemaps")
+        PAGES = "pages", _("fetching pages")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="runs")
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    stage = models.CharField(max_length=20, blank=True)  # robots, sitemap, pages
-    attempts = models.PositiveSmallIntegerField(default=0)  # slices in a row that died without finishing
+    stage = models.CharField(max_length=20, choices=Stage.choices, default=Stage.ROBOTS)
+    attempts = models.PositiveSmallIntegerField(default=0)  # slices in a row that died without finishing a page
+    ticket = models.PositiveIntegerField(default=0)
     not_before = models.DateTimeField(null=True)  # a polite pause longer than a slice
-    sent_at = models.DateTimeField(null=True)
+    send_at = models.DateTimeField(null=True)
+    sends = models.PositiveSmallIntegerField(default=0)  # since the last slice began
     lease_until = models.DateTimeField(null=True)
     lease_token = models.UUIDField(null=True)
+    is_waiting = models.BooleanField(default=False)  # for fetched pages to be processed
     is_cancelled = models.BooleanField(default=False)
-    robots = models.TextField(blank=True)
+    robots = models.JSONField(default=dict)  # origin: text of its robots.txt
+    sitemaps = models.JSONField(default=list)  # [url, depth] of those to be read
+    sitemaps_seen = models.JSONField(default=list)
+    trouble_count = models.PositiveSmallIntegerField(default=0)  # requests in a row that the site did not answer
+    dropped_count = models.PositiveIntegerField(default=0)  # links left out at the page limit
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+
+    objects = CrawlRunQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("crawl run")
@@ -61,12 +123,46 @@ class CrawlRun(TenantOwned):
                 fields=["website"],
                 condition=Q(state__in=[State.QUEUED, State.RUNNING]),
                 name="crawl_run_one_active_per_website",
-            )
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.RUNNING) | Q(send_at__isnull=False), name="crawl_run_running_is_never_lost"
+            ),
         ]
-        indexes = [models.Index(fields=["state", "not_before"], name="crawl_run_due")]
+        indexes = [models.Index(fields=["send_at"], condition=Q(send_at__isnull=False), name="crawl_run_due")]
 
     def __str__(self) -> str:
         return f"{self.website} {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state not in ACTIVE
+
+    def record(self, **values: object) -> bool:
+        """Write these columns and renew the lease; False if the run is no longer this worker's."""
+        lease_until = timezone.now() + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
+        won = CrawlRun.objects.filter(pk=self.pk, lease_token=self.lease_token, state=State.RUNNING).update(
+            lease_until=lease_until, send_at=lease_until, **values
+        )
+        for name, value in values.items():
+            setattr(self, name, value)
+        return bool(won)
+
+
+class PageQuerySet(TenantOwnedQuerySet["Page"]):
+    def claim(self, page_id: int) -> "Page | None":
+        """Take a fetched page for processing, or return None if it is not there to be taken.
+
+        ``attempts`` counts the claims, and is the fence: who holds an older number writes nothing.
+        """
+        now = timezone.now()
+        lease_until = now + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
+        free = self.filter(Q(lease_until=None) | Q(lease_until__lt=now), pk=page_id, state=Page.State.FETCHED)
+        won = free.update(lease_until=lease_until, send_at=lease_until, sends=0, attempts=F("attempts") + 1)
+        return self.select_related("tenant", "website", "run", "body").get(pk=page_id) if won else None
+
+    def due(self) -> Self:
+        """Fetched pages whose message was lost, or whose worker died."""
+        return self.filter(state=Page.State.FETCHED, send_at__lte=timezone.now())
 
 
 class Page(TenantOwned):
@@ -76,31 +172,75 @@ class Page(TenantOwned):
         QUEUED = "queued", _("queued")  # to be fetched in this run
         FETCHED = "fetched", _("fetched")  # body stored, text not yet taken
         DONE = "done", _("done")
-        SKIPPED = "skipped", _("skipped")  # with a reason: robots, noindex, not HTML, duplicate …
+        SKIPPED = "skipped", _("skipped")  # nothing is wrong with it, and nothing of it is kept
         FAILED = "failed", _("failed")
+
+    class Reason(models.TextChoices):
+        """Why a page is skipped or failed; ``detail`` names the other URL or the status."""
+
+        UNCHANGED = "unchanged", _("not changed since the last crawl")
+        OUT_OF_SCOPE = "out_of_scope", _("outside the website's folder or patterns")
+        ROBOTS = "robots", _("forbidden by robots.txt")
+        NOINDEX = "noindex", _("asks not to be indexed")
+        REDIRECT = "redirect", _("redirects to another page")
+        REDIRECT_OFF_SITE = "redirect_off_site", _("redirects to another site")
+        CANONICAL = "canonical", _("names another page as the original")
+        DUPLICATE = "duplicate", _("has the same text as another page")
+        NOT_HTML = "not_html", _("is not a web page")
+        EMPTY = "empty", _("has no text (perhaps it needs JavaScript)")
+        LOGIN = "login", _("is a login page")
+        CANCELLED = "cancelled", _("the crawl was stopped")
+        NOT_FOUND = "not_found", _("does not exist")
+        ACCESS_DENIED = "access_denied", _("the site denies access")
+        HTTP_ERROR = "http_error", _("the site answered with an error")
+        REDIRECT_LOOP = "redirect_loop", _("redirects to itself")
+        TOO_LARGE = "too_large", _("is too large")
+        TIMEOUT = "timeout", _("took too long")
+        UNREACHABLE = "unreachable", _("could not be reached")
+        FORBIDDEN_ADDRESS = "forbidden_address", _("is not on the public internet")
+        BAD_CERTIFICATE = "bad_certificate", _("the site's certificate is not valid")
+        BAD_RESPONSE = "bad_response", _("the site's answer is not valid HTTP")
+        INVALID_URL = "invalid_url", _("is not a valid URL")
+        CRASHED = "crashed", _("stopped its worker several times")
+        UNREADABLE = "unreadable", _("its text could not be taken out")
 
     website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="pages")
     run = models.ForeignKey(CrawlRun, on_delete=models.SET_NULL, null=True, related_name="pages")  # the last to see it
     document = models.ForeignKey(Document, on_delete=models.SET_NULL, null=True, related_name="pages")
-    url = models.CharField(max_length=2000)  # canonical, percent-encoded
+    duplicate_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="duplicates")
+    url = models.CharField(max_length=URL_MAX_CHARS)  # canonical, percent-encoded
     depth = models.PositiveSmallIntegerField(default=0)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    reason = models.CharField(max_length=200, blank=True)
+    reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
+    detail = models.CharField(max_length=URL_MAX_CHARS, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    not_before = models.DateTimeField(null=True)
-    sent_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)  # of fetching, then of processing
+    not_before = models.DateTimeField(null=True)  # a fetch to be tried again
+    send_at = models.DateTimeField(null=True)  # as in CrawlRun, while fetched
+    sends = models.PositiveSmallIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
     etag = models.CharField(max_length=500, blank=True)
     last_modified = models.CharField(max_length=100, blank=True)
     body_hash = models.CharField(max_length=64, blank=True)
+    text_hash = models.CharField(max_length=64, blank=True)  # held by one page of a website: the others are duplicates
     fetched_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("page")
         verbose_name_plural = _("pages")
-        constraints = [models.UniqueConstraint(fields=["website", "url"], name="page_once_per_website")]
-        indexes = [models.Index(fields=["run", "state", "depth", "id"], name="page_frontier")]
+        constraints = [
+            models.UniqueConstraint(fields=["website", "url"], name="page_once_per_website"),
+            models.UniqueConstraint(
+                fields=["website", "text_hash"], condition=~Q(text_hash=""), name="page_text_once_per_website"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["run", "state", "depth", "id"], name="page_frontier"),
+            models.Index(fields=["send_at"], condition=Q(send_at__isnull=False), name="page_due"),
+        ]
 
     def __str__(self) -> str:
         return self.url
@@ -111,7 +251,7 @@ class PageBody(TenantOwned):
 
     page = models.OneToOneField(Page, on_delete=models.CASCADE, primary_key=True, related_name="body")
     content_type = models.CharField(max_length=200, blank=True)
-    final_url = models.CharField(max_length=2000)
+    robots_tag = models.CharField(max_length=200, blank=True)  # X-Robots-Tag
     compressed = models.BinaryField()  # zlib
 
     class Meta:

@@ -1,0 +1,13 @@
+"""What can go wrong when crawling is asked for."""
+
+from core.errors import PasokhError
+
+
+class WebsiteInvalidError(PasokhError):
+    status = 422
+    code = "website_invalid"
+
+
+class CrawlAlreadyActiveError(PasokhError):
+    status = 409
+    code = "crawl_already_active"

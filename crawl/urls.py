@@ -1,0 +1,142 @@
+"""URLs of a website: one form for each page, and which of them belong to the site."""
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import cached_property
+from urllib.parse import unquote, urljoin, urlsplit
+
+from core.outbound import OutboundError, Target, parse_target
+from core.outbound.targets import DEFAULT_PORTS
+from crawl.models import URL_MAX_CHARS, Website
+
+_WHITESPACE = re.compile(r"[\t\r\n]")
+_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+_SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?]*", re.IGNORECASE)
+
+# Parameters that say where a visitor came from or who they are, never what the page holds.
+_NOISE = re.compile(
+    r"(?:utm_\w+|gclid|gbraid|wbraid|dclid|fbclid|msclkid|yclid|igshid|twclid|ttclid|mc_cid|mc_eid|_ga|_gl|_hsenc|"
+    r"_hsmi|mkt_tok|vero_id|oly_anon_id|oly_enc_id|phpsessid|jsessionid|sessionid|sid|replytocom)",
+    re.IGNORECASE,
+)
+_NOT_PAGES = frozenset(
+    "7z aac apk avi avif bin bmp bz2 css csv deb dmg doc docx eot epub exe flac gif gz ico ics iso jar jpeg jpg js json "
+    "m4a m4v map mjs mov mp3 mp4 mpeg mpg msi odp ods odt ogg ogv otf pdf png ppt pptx ps rar rdf rpm rss svg tar tgz "
+    "tif tiff torrent ttf wasm wav webm webmanifest webp woff woff2 wmv xls xlsx xml xz zip atom txt".split()
+)
+_ACTIONS = frozenset("logout log-out signout sign-out wp-admin wp-login.php xmlrpc.php cgi-bin cdn-cgi".split())
+_SEGMENTS_MAX = 25
+_REPEATS_MAX = 3
+
+
+def canonicalise(url: str, base: str = "") -> str | None:
+    """Return the one form of a link, or None if it leads to nothing that can be fetched.
+
+    The fragment, default ports, tracking and session parameters go; dot segments are resolved; the host is ASCII;
+    escapes are upper-case where needed and absent where not, so ``/راهنما`` and its escaped forms are one URL. The
+    order of parameters stays.
+    """
+    text = _WHITESPACE.sub("", url.strip(" \t\r\n\f\x00")).replace("\\", "/").replace(" ", "%20")
+    try:
+        target = parse_target(urljoin(base, text) if base else text)
+    except (OutboundError, ValueError):
+        return None
+    path, _mark, query = target.path.partition("?")
+    path = _remove_dots(_normalise_escapes(_SESSION_PATH.sub("", path)))
+    kept = [part for part in _normalise_escapes(query).split("&") if part and not _NOISE.fullmatch(part.split("=")[0])]
+    canonical = target.origin + path + ("?" + "&".join(kept) if kept else "")
+    return canonical if len(canonical) <= URL_MAX_CHARS else None
+
+
+def _normalise_escapes(text: str) -> str:
+    def normalise(match: re.Match[str]) -> str:
+        value = int(match[1], 16)
+        return chr(value) if value in _UNRESERVED else f"%{value:02X}"
+
+    return _ESCAPE.sub(normalise, text)
+
+
+def _remove_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    if segments and segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which URLs belong to a website: its host (with or without ``www.``), its folder, its patterns."""
+
+    root_url: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, website: Website) -> "Scope":
+        return cls(website.root_url, tuple(website.include_patterns), tuple(website.exclude_patterns))
+
+    @cached_property
+    def _root(self) -> Target:
+        return parse_target(self.root_url)
+
+    @cached_property
+    def _folder(self) -> str:
+        """The root's folder with its slash: of ``/docs/index.html`` and of ``/docs`` alike ``/docs/``."""
+        path = self._root.path.partition("?")[0]
+        parent, _slash, last = path.rpartition("/")
+        return f"{path.rstrip('/')}/" if "." not in last else f"{parent}/"
+
+    @cached_property
+    def _patterns(self) -> tuple[list[re.Pattern[str]], list[re.Pattern[str]]]:
+        return _compile(self.include), _compile(self.exclude)
+
+    def has_host_of(self, url: str) -> bool:
+        """Return whether the URL is on the website's host; http and https are one site if the ports are the usual."""
+        try:
+            target = parse_target(url)
+        except OutboundError:
+            return False
+        return _site(target) == _site(self._root)
+
+    def covers(self, url: str) -> bool:
+        """Return whether a canonical URL is a page of this website."""
+        if url == self.root_url:
+            return True
+        parts = urlsplit(url)
+        if not self.has_host_of(url) or not looks_like_a_page(parts.path):
+            return False
+        text = unquote(parts.path + (f"?{parts.query}" if parts.query else ""))
+        include, exclude = self._patterns
+        if any(pattern.match(text) for pattern in exclude):
+            return False
+        if include:
+            return any(pattern.match(text) for pattern in include)
+        return f"{parts.path}/".startswith(self._folder)
+
+
+def _compile(patterns: tuple[str, ...]) -> list[re.Pattern[str]]:
+    return [re.compile(translate(unquote(pattern))) for pattern in patterns]
+
+
+def _site(target: Target) -> tuple[str, int]:
+    port = 0 if target.port == DEFAULT_PORTS[target.scheme] else target.port
+    return target.host.removeprefix("www."), port
+
+
+def looks_like_a_page(path: str) -> bool:
+    """Return False for files, for actions such as logging out, and for paths that a loop of links makes."""
+    segments = [segment for segment in path.split("/") if segment]
+    if len(segments) > _SEGMENTS_MAX or any(segment.lower() in _ACTIONS for segment in segments):
+        return False
+    if any(segments.count(segment) > _REPEATS_MAX for segment in set(segments)):
+        return False
+    _name, dot, extension = segments[-1].rpartition(".") if segments else ("", "", "")
+    return not dot or extension.lower() not in _NOT_PAGES
