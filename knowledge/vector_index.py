@@ -1,0 +1,72 @@
+"""An HNSW index of its own for each tenant that is too large for comparing every vector.
+
+The index covers one tenant and one model, so a scan never meets a foreign row and needs no filter after it:
+docs/adr/0004-vector-index.md.
+"""
+
+import hashlib
+
+from django.db import connection
+
+from knowledge.errors import VectorIndexError
+from tenants.models import Tenant
+
+EF_SEARCH = 200  # candidates the scan keeps: at least `vector_search.CANDIDATES`
+
+
+def name(tenant: Tenant, model: str, dimensions: int) -> str:
+    """Return the index's name: the same for the same tenant, model and dimensions."""
+    kind = hashlib.sha256(f"{model}:{dimensions}".encode()).hexdigest()[:8]
+    return f"chunk_hnsw_{tenant.pk.hex}_{kind}"
+
+
+def is_ready(tenant: Tenant, model: str, dimensions: int) -> bool:
+    return _validity(name(tenant, model, dimensions)) is True
+
+
+def prepare_scan() -> None:
+    """Have index scans of this transaction continue until they have found enough.
+
+    Raises:
+        VectorIndexError: if the server's pgvector does not know iterative scans (before 0.8). Without the check an
+            unknown setting would be taken as a name of the user's own and mean nothing.
+    """
+    with connection.cursor() as cursor:
+        # The extension checks its settings only once it is loaded; the first expression loads it.
+        cursor.execute("SELECT vector_dims('[1]'::vector)")
+        cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+        cursor.execute("SET LOCAL hnsw.ef_search = %s", [EF_SEARCH])
+        # A name the extension does not know is taken as a user's own setting; pg_settings leaves those out.
+        cursor.execute("SELECT setting FROM pg_settings WHERE name = 'hnsw.iterative_scan'")
+        row = cursor.fetchone()
+    if row != ("strict_order",):
+        raise VectorIndexError("The database's pgvector is too old: version 0.8 or newer is needed.")
+
+
+def build(tenant: Tenant, model: str, dimensions: int) -> bool:
+    """Build the tenant's index without blocking readers or writers; return False if it is there already.
+
+    Must run outside a transaction. A build that broke off leaves an invalid index, which is dropped first.
+    """
+    index = name(tenant, model, dimensions)
+    validity = _validity(index)
+    if validity:
+        return False
+    with connection.cursor() as cursor:
+        if validity is False:
+            cursor.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{index}"')
+        cursor.execute(
+            f'CREATE INDEX CONCURRENTLY "{index}" ON tenant_knowledge '
+            f"USING hnsw ((embedding::vector({int(dimensions)})) vector_cosine_ops) "
+            "WHERE tenant_id = %s AND embedding_model = %s",
+            [tenant.pk, model],
+        )
+    return True
+
+
+def _validity(index: str) -> bool | None:
+    """Return whether the index may be used, or None if there is none of this name."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [f'"{index}"'])
+        row = cursor.fetchone()
+    return row[0] if row else None

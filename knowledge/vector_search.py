@@ -1,0 +1,49 @@
+"""Find a tenant's passages by meaning: the nearest vectors of the current model."""
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from knowledge import vector_index
+from tenants.models import Tenant
+
+CANDIDATES = 100
+
+# Vectors of another length would make the comparison fail: an endpoint may change its model under the same name.
+_EXACT = """
+    SELECT id, 1 - (embedding <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
+    WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s AND vector_dims(embedding) = %(dimensions)s
+    ORDER BY embedding <=> %(vector)s::vector LIMIT %(limit)s
+"""
+# Word for word the index's expression and condition, or PostgreSQL does not use it.
+_INDEXED = """
+    SELECT id, 1 - (embedding::vector({dimensions}) <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
+    WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s
+    ORDER BY embedding::vector({dimensions}) <=> %(vector)s::vector LIMIT %(limit)s
+"""
+
+
+def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> dict[int, float]:
+    """Return the cosine by chunk id, best first, at most `CANDIDATES`; ``chunks`` is the tenant's size.
+
+    Up to ``SEARCH_EXACT_MAX_CHUNKS`` every vector of the tenant is compared. Above, the tenant's own index is used
+    once ``index_vectors`` has built it. A shared index is not: filtering its answers by tenant loses most of them.
+    """
+    dimensions = len(vector)
+    parameters = {
+        "tenant": tenant.pk,
+        "vector": str(vector),
+        "model": model,
+        "dimensions": dimensions,
+        "limit": CANDIDATES,
+    }
+    if chunks > settings.SEARCH_EXACT_MAX_CHUNKS and vector_index.is_ready(tenant, model, dimensions):
+        with transaction.atomic():
+            vector_index.prepare_scan()
+            return _run(_INDEXED.format(dimensions=dimensions), parameters)
+    return _run(_EXACT, parameters)
+
+
+def _run(statement: str, parameters: dict[str, object]) -> dict[int, float]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return dict(cursor.fetchall())
