@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "tenants.idempotency.idempotency_middleware",
 ]
 ROOT_URLCONF = "core.urls"
 ASGI_APPLICATION = "core.asgi.application"
@@ -170,13 +171,15 @@ SWEEPERS = [
 # --- HTTP API --------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.APIKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.KeyMayCall"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "core.errors.problem_response",
     "UNAUTHENTICATED_USER": None,
 }
+IDEMPOTENCY_KEEP_HOURS = 24
+IDEMPOTENCY_LEASE_SECONDS = 180  # longer than any request is served; then the first sending counts as dead
 SPECTACULAR_SETTINGS = {
     "TITLE": "Pasokh",
     "DESCRIPTION": "Answers with citations from your own website.",
@@ -226,11 +229,17 @@ SEARCH_EXACT_MAX_CHUNKS = env.int("SEARCH_EXACT_MAX_CHUNKS", default=20_000)  # 
 LLM_BASE_URL = env.str("LLM_BASE_URL", default="")  # empty: answers quote the site's own sentences
 LLM_API_KEY = env.str("LLM_API_KEY", default="")
 LLM_MODEL = env.str("LLM_MODEL", default="")
+LLM_MAX_TOKENS = env.int("LLM_MAX_TOKENS", default=800)
+LLM_CONNECT_TIMEOUT_SECONDS = 5.0
+LLM_FIRST_TOKEN_TIMEOUT_SECONDS = env.float("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default=45.0)
+LLM_IDLE_TIMEOUT_SECONDS = env.float("LLM_IDLE_TIMEOUT_SECONDS", default=9.0)  # silence in mid-answer that means dead
 CHAT_LEASE_SECONDS = 10
 CHAT_LEASE_RENEW_SECONDS = 3.0
 CHAT_MAX_ATTEMPTS = 3
 CHAT_RESEND_AFTER_SECONDS = 3
 CHAT_ANSWER_DEADLINE_SECONDS = env.int("CHAT_ANSWER_DEADLINE_SECONDS", default=120)
+CHAT_WAIT_SECONDS = env.int("CHAT_WAIT_SECONDS", default=55)  # of a request that waits; common proxies cut at 60
+CHAT_REQUEST_MAX_BYTES = 64 * 1024
 CHAT_QUESTION_MAX_CHARS = 2000
 CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=50)
 

@@ -1,0 +1,26 @@
+"""Giving database sessions back while a person or a thread merely waits."""
+
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import connection, connections
+
+
+def release_connection() -> None:
+    """Close this thread's session; the next query opens another. Inside a transaction it stays open."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+async def release_request_thread() -> None:
+    """Close the request's session and end its thread: a waiting request then holds neither.
+
+    Django keeps one thread per request for synchronous code (middleware, ORM) until the response is finished.
+    Later synchronous code of the same request gets a new thread.
+    """
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
+    if executor is None:
+        return
+    SyncToAsync.context_to_thread_executor[context] = executor
+    await sync_to_async(connections.close_all)()
+    SyncToAsync.context_to_thread_executor.pop(context, None)
+    executor.shutdown(wait=False)
