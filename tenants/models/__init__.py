@@ -7,6 +7,7 @@ Every model of another app that belongs to a tenant derives from `TenantOwned`, 
 from tenants.models.keys import APIKey, APIKeyQuerySet, hash_secret, new_secret
 from tenants.models.notifications import Notification, NotificationReceipt
 from tenants.models.people import EndUser, Membership
+from tenants.models.requests import IdempotentRequest
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 from tenants.models.tiers import TierChange, TierRule
 from tenants.models.usage import DailyCounter, EndUserDay, EndUserStatistics, LimitReset, UsageEntry, UsageHour
@@ -20,6 +21,7 @@ __all__ = [
     "EndUserDay",
     "EndUserStatistics",
     "EventType",
+    "IdempotentRequest",
     "LimitReset",
     "Membership",
     "Notification",
