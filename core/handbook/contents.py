@@ -7,6 +7,7 @@ the Persian address has a Persian slug.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -119,7 +120,7 @@ def _ltr_code(renderer: object, tokens: list[Token], index: int, options: object
 
 def _anchor_headings(tokens: list[Token]) -> list[Section]:
     sections = []
-    for token, inline in zip(tokens, tokens[1:], strict=False):
+    for token, inline in pairwise(tokens):
         if token.type == "heading_open":
             anchor = slugify(_plain(inline), allow_unicode=True)
             token.attrSet("id", anchor)

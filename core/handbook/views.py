@@ -38,7 +38,14 @@ def choose_language(request: HttpRequest) -> HttpResponse:
 def index(request: HttpRequest, language: str) -> HttpResponse:
     pages = contents.pages(language)
     addresses = {code: f"/handbook/{code}/" for code in contents.LANGUAGES}
-    return _page(request, "handbook/index.html", language, addresses, {"pages": pages}, pages)
+    return _page(
+        request,
+        "handbook/index.html",
+        language=language,
+        addresses=addresses,
+        context={"pages": pages},
+        sources=pages,
+    )
 
 
 @require_safe
@@ -57,12 +64,20 @@ def page(request: HttpRequest, language: str, slug: str) -> HttpResponse:
         "next": pages[position + 1] if position + 1 < len(pages) else None,
     }
     addresses = {code: contents.path_of(found.name, code) for code in contents.LANGUAGES}
-    return _page(request, "handbook/page.html", language, addresses, context, [found])
+    return _page(
+        request,
+        "handbook/page.html",
+        language=language,
+        addresses=addresses,
+        context=context,
+        sources=[found],
+    )
 
 
 def _page(
     request: HttpRequest,
     template: str,
+    *,
     language: str,
     addresses: dict[str, str],
     context: dict[str, object],
