@@ -1,13 +1,21 @@
 """Conversations and their messages. A message row is the ledger of one question and its answer."""
 
 import uuid
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Greatest, Least
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.states import State
-from tenants.models import EndUser, TenantOwned
+from tenants.models import EndUser, TenantOwned, TenantOwnedQuerySet
+
+OPEN_STATES = (State.QUEUED, State.RUNNING)
+RESEND_GAP_MAX = timedelta(seconds=30)
 
 
 class Conversation(TenantOwned):
@@ -27,6 +35,69 @@ class Conversation(TenantOwned):
 
     def __str__(self) -> str:
         return self.title or str(self.id)
+
+
+class MessageQuerySet(TenantOwnedQuerySet["Message"]):
+    def in_progress(self) -> Self:
+        """Messages that a living worker is answering now."""
+        return self.filter(state=State.RUNNING, lease_until__gte=timezone.now())
+
+    def abandoned(self) -> Self:
+        """Messages whose worker stopped renewing its lease."""
+        return self.filter(state=State.RUNNING, lease_until__lt=timezone.now())
+
+    def held(self) -> Self:
+        """Queued messages for which no doorbell is on its way: refused for lack of room, or never sent."""
+        return self.filter(state=State.QUEUED, sent_at=None)
+
+    def unheard(self) -> Self:
+        """Open messages that nobody works on although their doorbell was rung long enough ago.
+
+        The gap between two rings doubles up to `RESEND_GAP_MAX`, so that an hour without workers does not leave
+        a thousand messages in the broker for one row.
+        """
+        now = timezone.now()
+        least = timedelta(seconds=settings.CHAT_RESEND_AFTER_SECONDS)
+        free_since = models.Case(models.When(state=State.RUNNING, then=F("lease_until")), default=F("created_at"))
+        gap = Least(Greatest(F("sent_at") - free_since, least), RESEND_GAP_MAX)
+        free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now)
+        return self.filter(free).filter(Q(sent_at=None) | Q(sent_at__lt=now - gap))
+
+    def claim(self, message_id: uuid.UUID | str) -> "Message | None":
+        """Take the message for this worker, or return None if it is not free or its tenant has no room.
+
+        One UPDATE decides, so two deliveries of the same doorbell cannot both win. The room of a tenant is counted
+        under a lock, so that parallel claims cannot overdraw it; a message refused for room becomes `held`.
+        """
+        tenant_id = self.filter(pk=message_id, state__in=OPEN_STATES).values_list("tenant_id", flat=True).first()
+        if tenant_id is None:
+            return None
+        with transaction.atomic():
+            _lock_room_of(tenant_id)
+            if self.in_progress().filter(tenant=tenant_id).count() >= settings.CHAT_ANSWERS_PER_TENANT:
+                self.filter(pk=message_id, state=State.QUEUED).update(sent_at=None)
+                return None
+            now = timezone.now()
+            free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now)
+            won = self.filter(free, pk=message_id, attempt__lt=settings.CHAT_MAX_ATTEMPTS).update(
+                state=State.RUNNING,
+                lease_token=uuid.uuid4(),
+                lease_until=now + timedelta(seconds=settings.CHAT_LEASE_SECONDS),
+                attempt=F("attempt") + 1,
+                started_at=now,
+            )
+            return self.select_related("tenant", "conversation").get(pk=message_id) if won else None
+
+    def mark_sent(self, message_ids: list[uuid.UUID]) -> int:
+        """Note that the doorbell of these held messages is rung now; returns how many were still held."""
+        return self.held().filter(pk__in=message_ids).update(sent_at=timezone.now())
+
+    def finish(self, message: "Message", *, state: State, **values: Any) -> bool:
+        """Close the claimed message, or return False if the claim was lost meanwhile: the fence."""
+        closed = self.filter(pk=message.pk, lease_token=message.lease_token, state=State.RUNNING).update(
+            state=state, lease_token=None, lease_until=None, finished_at=timezone.now(), **values
+        )
+        return bool(closed)
 
 
 class Message(TenantOwned):
@@ -49,27 +120,43 @@ class Message(TenantOwned):
     attempt = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
-    sent_at = models.DateTimeField(null=True)  # when the doorbell was last rung
+    sent_at = models.DateTimeField(null=True)  # when the doorbell was last rung; null: no doorbell on its way
     stop_requested_at = models.DateTimeField(null=True)
     answer = models.TextField(blank=True)  # Markdown with [n] citations
     citations = models.JSONField(default=list)  # [{n, url, title, quote}]
     finish_reason = models.CharField(max_length=10, choices=FinishReason.choices, blank=True)
-    model = models.CharField(max_length=200, blank=True)  # "extractive", or the model's name
-    error = models.TextField(blank=True)
+    model = models.CharField(max_length=200, blank=True)  # "extractive", "greeting", or the model's name
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)  # for the person who asked
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)  # of the attempt that answered
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
+    objects: ClassVar = MessageQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         indexes = [
-            models.Index(
-                fields=["sent_at"], condition=models.Q(state__in=[State.QUEUED, State.RUNNING]), name="message_open"
-            ),
+            models.Index(fields=["sent_at"], condition=Q(state__in=OPEN_STATES), name="message_open"),
+            models.Index(fields=["tenant", "created_at"], condition=Q(state__in=OPEN_STATES), name="message_waiting"),
+            models.Index(fields=["lease_token"], condition=Q(state=State.RUNNING), name="message_leased"),
             models.Index(fields=["conversation", "created_at"], name="message_in_conversation"),
         ]
 
     def __str__(self) -> str:
-        return self.question[:60]
+        return str(self.id)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in OPEN_STATES
+
+    def milliseconds_until(self, moment: datetime | None) -> int | None:
+        """Return the time from the question to the moment, or None if that has not come."""
+        return None if moment is None else max(0, round((moment - self.created_at).total_seconds() * 1000))
+
+
+def _lock_room_of(tenant_id: uuid.UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"chat answers {tenant_id}"])

@@ -1,0 +1,39 @@
+"""What an answer is made of while it is written."""
+
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+
+class Citation(TypedDict):
+    """``n`` is the number in the text; ``quote`` is a true part of the page; ``nearest`` marks a page that was only near."""
+
+    n: int
+    url: str
+    title: str
+    quote: str
+    nearest: NotRequired[bool]
+
+
+@dataclass(frozen=True)
+class Text:
+    """More of the answer; empty when nothing came for a while."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All citations so far, in the order of their numbers."""
+
+    citations: list[Citation]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The last piece: how it ended and what wrote it."""
+
+    finish_reason: str
+    model: str
+
+
+Piece = Text | Sources | Ending

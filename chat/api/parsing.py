@@ -1,0 +1,28 @@
+"""Reading a request's body: JSON of a bounded size, and nothing in it can make the parser fail loudly."""
+
+import codecs
+import json
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from chat.errors import RequestTooLargeError
+
+
+class BoundedJSONParser(BaseParser):
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        body = stream.read(settings.CHAT_REQUEST_MAX_BYTES + 1)
+        if len(body) > settings.CHAT_REQUEST_MAX_BYTES:
+            raise RequestTooLargeError(f"The request is larger than {settings.CHAT_REQUEST_MAX_BYTES} bytes.")
+        try:
+            return json.loads(body.removeprefix(codecs.BOM_UTF8).decode(), parse_constant=_refuse)
+        except (ValueError, RecursionError) as exc:
+            raise ParseError("The body is not valid JSON in UTF-8.") from exc
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,0 +1,43 @@
+from core.errors import PasokhError
+
+
+class QuestionEmptyError(PasokhError):
+    status = 422
+    code = "question_empty"
+
+
+class QuestionTooLongError(PasokhError):
+    status = 422
+    code = "question_too_long"
+
+
+class QuestionInvalidError(PasokhError):
+    status = 422
+    code = "question_invalid"
+
+
+class AskerMissingError(PasokhError):
+    status = 422
+    code = "asker_missing"
+
+
+class ConversationNotFoundError(PasokhError):
+    status = 404
+    code = "conversation_not_found"
+
+
+class MessageNotFoundError(PasokhError):
+    status = 404
+    code = "message_not_found"
+
+
+class RequestTooLargeError(PasokhError):
+    status = 413
+    code = "request_too_large"
+
+
+class AnsweringError(PasokhError):
+    """Answering failed for a reason that the person may read; ``code`` goes into the row."""
+
+    status = 502
+    code = "answer_failed"

@@ -1,0 +1,89 @@
+"""The repair of lost doorbells and dead workers: trusts Postgres alone, runs every second in the sweeper process."""
+
+import logging
+import time
+import uuid
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F, Window
+from django.db.models.functions import RowNumber
+from django.utils import timezone
+
+from chat import stream, tasks
+from chat.models import Message
+from chat.payload import message_body
+from core.states import State
+
+log = logging.getLogger(__name__)
+
+LIMIT = 200
+PUBLISHING_SECONDS = 2.0
+
+
+def sweep(*, limit: int = LIMIT) -> int:
+    """Close messages that used up their attempts, ring again for those nobody heard; return how many of both."""
+    return close_worn_out(limit=limit) + ring_again(limit=limit)
+
+
+def close_worn_out(*, limit: int) -> int:
+    """Fail abandoned messages that several workers died on: they may be what killed them."""
+    worn_out = Message.objects.abandoned().filter(attempt__gte=settings.CHAT_MAX_ATTEMPTS)
+    ids = list(worn_out.values_list("pk", flat=True)[:limit])
+    for pk in ids:
+        closed = worn_out.filter(pk=pk).update(
+            state=State.FAILED,
+            finish_reason=Message.FinishReason.ERROR,
+            error_code="attempts_used_up",
+            error=f"Answering was cut off {settings.CHAT_MAX_ATTEMPTS} times. Please ask again.",
+            lease_token=None,
+            lease_until=None,
+            finished_at=timezone.now(),
+        )
+        if closed:
+            message = Message.objects.get(pk=pk)
+            log.error("message %s failed: attempts used up", pk)
+            stream.append_end(pk, message.attempt, "error", message_body(message))
+    return len(ids)
+
+
+def ring_again(*, limit: int) -> int:
+    """Ring for messages that are free although somebody was told; in turn between tenants, bounded in time.
+
+    A row counts as rung only after the broker took it. While the broker is away, each call tries one row.
+    """
+    rung = 0
+    deadline = time.monotonic() + PUBLISHING_SECONDS
+    for pk in _due(limit):
+        if time.monotonic() > deadline or not _ring_one(pk):
+            break
+        rung += 1
+    return rung
+
+
+def _due(limit: int) -> list[uuid.UUID]:
+    full = (
+        Message.objects.in_progress()
+        .values("tenant")
+        .annotate(running=Count("pk"))
+        .filter(running__gte=settings.CHAT_ANSWERS_PER_TENANT)
+        .values("tenant")
+    )
+    place = Window(RowNumber(), partition_by=F("tenant"), order_by=F("created_at").asc())
+    due = Message.objects.unheard().exclude(state=State.QUEUED, tenant__in=full).annotate(place=place)
+    return list(due.order_by("place", "created_at").values_list("pk", flat=True)[:limit])
+
+
+def _ring_one(pk: uuid.UUID) -> bool:
+    """Ring under the row's lock, so that two sweepers do not ring twice; False if the broker is away."""
+    with transaction.atomic():
+        locked = Message.objects.unheard().select_for_update(skip_locked=True, of=("self",)).filter(pk=pk)
+        message = locked.only("pk", "task_id").first()
+        if message is None:
+            return True
+        if not tasks.ring(message.pk, message.task_id):
+            return False
+        now: datetime = timezone.now()
+        Message.objects.filter(pk=pk).update(sent_at=now)
+    return True

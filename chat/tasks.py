@@ -1,0 +1,43 @@
+"""The doorbell of chat messages. No rules live here: the row decides."""
+
+import logging
+import uuid
+
+from celery import shared_task
+from kombu.exceptions import OperationalError
+from redis import RedisError
+
+from chat import working
+from chat.models import Message
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="chat.answer_message_task", ignore_result=True)
+def answer_message_task(*, message_id: str) -> None:
+    """Answer the message if it is free; a second delivery of the same doorbell returns at once."""
+    message = Message.objects.claim(message_id)
+    if message is None:
+        return
+    try:
+        working.work(message)
+    finally:
+        ring_next(message.tenant_id)
+
+
+def ring(message_id: uuid.UUID, task_id: uuid.UUID) -> bool:
+    """Tell the workers of a message; False if the broker is away, which the sweeper repairs."""
+    try:
+        # No second try: a request waits here, and the sweeper rings again within seconds.
+        answer_message_task.apply_async(kwargs={"message_id": str(message_id)}, task_id=str(task_id), retry=False)
+    except (OperationalError, RedisError, OSError) as exc:
+        log.warning("message %s could not be sent to the workers: %s", message_id, type(exc).__name__)
+        return False
+    return True
+
+
+def ring_next(tenant_id: uuid.UUID) -> None:
+    """Give the room that became free to the tenant's oldest message that was refused for lack of it."""
+    held = Message.objects.held().filter(tenant=tenant_id).order_by("created_at").only("pk", "task_id").first()
+    if held is not None and Message.objects.mark_sent([held.pk]):
+        ring(held.pk, held.task_id)

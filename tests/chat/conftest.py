@@ -1,0 +1,73 @@
+from datetime import UTC, datetime
+
+import pytest
+
+
+@pytest.fixture
+def tenant(db):
+    from tenants import services as tenants
+
+    return tenants.create_tenant(slug="acme", name="Acme")
+
+
+@pytest.fixture
+def api_key(tenant):
+    from tenants import services as tenants
+
+    return tenants.create_api_key(tenant=tenant, name="test")[1]
+
+
+@pytest.fixture
+def site(tenant):
+    """Three small pages, searchable by their words."""
+    from knowledge.services import store_page
+
+    pages = [
+        ("https://acme.example/install", "Install", "en", INSTALL),
+        ("https://acme.example/refunds", "Refunds", "en", REFUNDS),
+        ("https://acme.example/fa/refunds", "بازگشت وجه", "fa", REFUNDS_FA),
+    ]
+    for url, title, language, content in pages:
+        store_page(
+            tenant=tenant, url=url, title=title, language=language, content=content, fetched_at=datetime.now(UTC)
+        )
+    return pages
+
+
+@pytest.fixture
+def rung(monkeypatch):
+    """What was sent to the workers, instead of sending it."""
+    from chat import tasks
+
+    sent: list[str] = []
+    monkeypatch.setattr(
+        tasks.answer_message_task, "apply_async", lambda *_args, kwargs, **_options: sent.append(kwargs["message_id"])
+    )
+    return sent
+
+
+INSTALL = """# Install
+
+Acme runs on Python 3.11 or newer. Download the wheel from the releases page.
+
+To install Acme, run this command:
+
+```
+pip install acme
+```
+
+The installer needs 200 MB of free disk space.
+"""
+REFUNDS = """# Refunds
+
+You can return any item within 30 days of delivery. The money is paid back to the card that was charged.
+
+- Gift cards cannot be returned.
+- Opened software cannot be returned.
+"""
+REFUNDS_FA = """# بازگشت وجه
+
+هر کالا را تا ۳۰ روز پس از تحویل می‌توانید بازگردانید. وجه به همان کارتی که پرداخت کرده‌اید واریز می‌شود.
+
+- کارت هدیه قابل بازگشت نیست.
+"""
