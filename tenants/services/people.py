@@ -1,4 +1,4 @@
-"""What may be done with tenants: create one, give it members and keys."""
+"""Create tenants, give them members, keys and end users."""
 
 from collections.abc import Iterable
 from typing import Any
