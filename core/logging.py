@@ -15,6 +15,14 @@ _shared: list[Processor] = [
 ]
 
 
+class WithoutHealthChecks(logging.Filter):
+    """Drops the lines of health checks, one every few seconds for ever."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        path = str(record.args[2]) if isinstance(record.args, tuple) and len(record.args) > 2 else ""  # noqa: PLR2004
+        return path not in ("/healthz", "/readyz")
+
+
 def configure() -> None:
     """Send every logger's lines to standard error; called once per process, when Django starts."""
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
@@ -33,12 +41,14 @@ def configure() -> None:
                     ],
                 }
             },
+            "filters": {"requests": {"()": WithoutHealthChecks}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": settings.LOG_LEVEL},
             "loggers": {
                 "httpx2": {"level": "WARNING"},
                 "trafilatura": {"level": "ERROR"},
                 "uvicorn": {"handlers": [], "propagate": True},
+                "uvicorn.access": {"handlers": [], "propagate": True, "filters": ["requests"]},
             },
         }
     )

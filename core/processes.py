@@ -46,9 +46,7 @@ BACKGROUND_GRACE_SECONDS = 40  # above CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT, afte
 SERVICES = (
     Service(
         name="web",
-        command=_python(
-            "-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10", "--no-access-log"
-        ),
+        command=_python("-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10"),
         health=_check("web"),
         priority=20,
         stop_grace_seconds=20,
@@ -93,7 +91,7 @@ SERVICES = (
             "--max_tasks=20000",
             "--persistent=True",
             "--state_save_interval=60000",
-        ),  # fmt: skip
+        ),
         health=_check("flower"),
         priority=70,
         stop_grace_seconds=10,

@@ -4,7 +4,7 @@ WhiteNoise's middleware is made for WSGI and would read whole files on the event
 responses (ETag, ranges, 304) are used here directly.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from asgiref.sync import sync_to_async
@@ -14,8 +14,8 @@ from whitenoise import WhiteNoise
 from whitenoise.responders import Response, StaticFile
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BLOCK_BYTES = 256 * 1024

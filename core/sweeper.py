@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 from django.conf import settings
-from django.db import close_old_connections, connections
+from django.db import connection, connections
 from django.utils.module_loading import import_string
 
 from core.health import files
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_MAX_SECONDS = 30.0
 HEALTH_FILE = "sweeper"
+APPLICATION_NAME = "pasokh-sweeper"
 
 Sweep = Callable[[], int]
 
@@ -28,11 +29,15 @@ def load_sweeps(names: Iterable[str]) -> dict[str, Sweep]:
 
 
 def run(sweeps: dict[str, Sweep], stopped: threading.Event) -> None:
-    """Run the sweeps until ``stopped``; one that fails is logged and left alone for a growing while."""
+    """Run the sweeps until ``stopped``; one that fails is logged and left alone for a growing while.
+
+    The connection to Postgres is kept, under a name by which ``manage.py doctor`` finds it.
+    """
+    connection.settings_dict["OPTIONS"]["application_name"] = APPLICATION_NAME
     loop = Loop(sweeps)
     while not stopped.is_set():
         loop.run_once()
-        stopped.wait(loop.pause_seconds())
+        stopped.wait(settings.SWEEPER_INTERVAL_SECONDS)
     connections.close_all()
 
 
@@ -53,12 +58,8 @@ class Loop:
             else:
                 self._run(name, sweep)
 
-    def pause_seconds(self) -> float:
-        return settings.SWEEPER_INTERVAL_SECONDS
-
     def _run(self, name: str, sweep: Sweep) -> None:
         try:
-            close_old_connections()
             count = sweep()
         except Exception as exc:  # a sweep that cannot work today must not stop the others
             self.failures[name] += 1

@@ -1,5 +1,6 @@
 """The demo tenant: the product's own handbook as its website, one login, one key."""
 
+import contextlib
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
@@ -23,10 +24,8 @@ def ensure_demo(*, url: str, password: str, key_file: Path) -> Tenant:
     tenant_services.add_member(tenant=tenant, user=_ensure_user(password), role=Membership.Role.OWNER)
     _ensure_key(tenant, key_file)
     website = crawl_services.add_website(tenant=tenant, url=url, name=NAME)
-    try:
+    with contextlib.suppress(CrawlAlreadyActiveError):  # an earlier start's crawl goes on
         crawl_services.start_crawl(website=website)
-    except CrawlAlreadyActiveError:
-        pass  # an earlier start's crawl goes on
     return tenant
 
 

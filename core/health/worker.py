@@ -31,7 +31,7 @@ def health_file(node_name: str) -> Path:
 class HealthFile(bootsteps.StartStopStep):
     """Touches the health file from the consumer's event loop."""
 
-    requires = {"celery.worker.consumer.tasks:Tasks"}
+    requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
         path = health_file(consumer.hostname)
@@ -46,7 +46,7 @@ class HealthFile(bootsteps.StartStopStep):
 class StuckWatch(bootsteps.StartStopStep):
     """Watches the health file from a thread and ends the process when the event loop hangs."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
         self.stopped = threading.Event()
@@ -57,7 +57,8 @@ class StuckWatch(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:
         self.stopped.set()
 
-    terminate = stop
+    def terminate(self, worker: Any) -> None:
+        self.stopped.set()
 
 
 def watch(path: Path, stopped: threading.Event) -> None:
