@@ -1,5 +1,6 @@
 """Errors with a name, and their one form over HTTP: problem details (RFC 9457)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -22,6 +23,7 @@ class PasokhError(Exception):
 
     status = 400
     code = "error"
+    headers: Mapping[str, str] = {}  # sent with the problem, such as Retry-After
 
 
 def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def problem_json(status: int, code: str, detail: str, **extra: Any) -> JsonRespo
 def problem_response(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Turn any expected exception of an API view into a problem; None leaves a bug to be a 500."""
     if isinstance(exc, PasokhError):
-        response = Response(problem(exc.status, exc.code, str(exc)), status=exc.status)
+        response = Response(problem(exc.status, exc.code, str(exc)), status=exc.status, headers=dict(exc.headers))
     else:
         default = exception_handler(exc, context)
         if default is None:
