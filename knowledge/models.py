@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import timedelta
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -57,7 +57,7 @@ class Chunk(TenantOwned):
     """
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="chunks")
-    chunk_index = models.IntegerField(null=True)
+    chunk_index = models.IntegerField(db_default=0)
     heading_path = models.TextField(blank=True)  # "Guide › Install", outermost first
     content = models.TextField()
     content_hash = models.CharField(max_length=64, blank=True)
@@ -66,7 +66,7 @@ class Chunk(TenantOwned):
     search_vector = SearchVectorField(null=True)  # built by knowledge/indexing.py, not by a text search configuration
     word_count = models.PositiveIntegerField(default=0)
 
-    objects = ChunkQuerySet.as_manager()
+    objects: ClassVar = ChunkQuerySet.as_manager()
 
     class Meta:
         db_table = "tenant_knowledge"
@@ -130,7 +130,7 @@ class SyncItem(TenantOwned):
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = SyncItemQuerySet.as_manager()
+    objects: ClassVar = SyncItemQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("sync item")

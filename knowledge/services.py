@@ -62,7 +62,8 @@ def _replace_chunks(document: Document) -> None:
     left = defaultdict(list)
     for chunk in document.chunks.order_by("chunk_index").defer("embedding", "search_vector"):
         left[chunk.content_hash].append(chunk)
-    new, kept = [], []
+    new: list[Chunk] = []
+    kept: list[Chunk] = []
     for number, passage in enumerate(chunking.split(document.content)):
         text = indexing.passage_text(title=document.title, heading_path=passage.heading_path, content=passage.content)
         content_hash = indexing.digest(text)

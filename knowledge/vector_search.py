@@ -1,5 +1,7 @@
 """Find a tenant's passages by meaning: the nearest vectors of the current model."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import connection, transaction
 
@@ -43,7 +45,7 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     return _run(_EXACT, parameters)
 
 
-def _run(statement: str, parameters: dict[str, object]) -> dict[int, float]:
+def _run(statement: str, parameters: dict[str, Any]) -> dict[int, float]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return dict(cursor.fetchall())
