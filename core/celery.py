@@ -4,12 +4,24 @@ import os
 from typing import Any
 
 from celery import Celery, signals
+from celery.contrib.django.task import DjangoTask
+from celery.exceptions import Ignore
 
+import core.requests  # noqa: F401 -- its receivers must be the first: they complete what others read
 from core.health.worker import HealthFile, QueueSeparation, StuckWatch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 
-app = Celery("core")
+
+class Task(DjangoTask):
+    """Skips a task that was revoked while it waited; the ledger marks the request so (tasks_api.ledger)."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        if getattr(self.request, "is_revoked", False):
+            raise Ignore
+
+
+app = Celery("core", task_cls=Task)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"] |= {QueueSeparation, StuckWatch}

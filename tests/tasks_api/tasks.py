@@ -1,0 +1,59 @@
+"""Tasks that end in every way there is."""
+
+import os
+import signal
+import time
+
+import structlog
+from celery import shared_task
+
+from core.redis import client
+
+GIVE_UP_SECONDS = 60
+CONTEXT = "test:context"
+RELEASE = "test:release"
+RAN = "test:ran"
+
+
+@shared_task(name="tests.succeed")
+def succeed(**_kwargs):
+    client().incr(RAN)
+    client().set(CONTEXT, str(sorted(structlog.contextvars.get_contextvars().items())))
+
+
+@shared_task(name="tests.fail")
+def fail():
+    raise ValueError("this is the reason")
+
+
+@shared_task(name="tests.retry", bind=True, max_retries=1)
+def retry_once(self):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0.2)
+
+
+@shared_task(name="tests.wait")
+def wait():
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while not client().exists(RELEASE) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@shared_task(name="tests.lose", reject_on_worker_lost=False)
+def lose_process():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(name="tests.overrun", time_limit=1, soft_time_limit=0)
+def overrun():
+    time.sleep(GIVE_UP_SECONDS)
+
+
+@shared_task(name="tests.taken")
+def find_row_taken():
+    return False
+
+
+@shared_task(name="tests.parent")
+def start_another():
+    succeed.delay(item_id=7)
