@@ -1,7 +1,7 @@
 """The URLs of a run: those waiting to be fetched, and how a page leaves the list."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, F, Min, Q
@@ -78,7 +78,7 @@ def next_page(run: CrawlRun) -> Page | None:
     return due.order_by("depth", "id").first()
 
 
-def next_retry_at(run: CrawlRun) -> object | None:
+def next_retry_at(run: CrawlRun) -> datetime | None:
     """Return when the next page that failed for now may be tried again; None if nothing is left to fetch."""
     queued = Page.objects.filter(run=run, state=Page.State.QUEUED)
     return queued.aggregate(at=Min("not_before"))["at"]
@@ -108,6 +108,10 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
     if forgets and reason != Page.Reason.CANCELLED:
         _forget(page)
         values |= {"document": None, "text_hash": "", "etag": "", "last_modified": "", "body_hash": ""}
+    elif state == Page.State.FAILED:
+        values |= {"etag": "", "last_modified": "", "body_hash": ""}  # next time it is read again in any case
+    if reason in {Page.Reason.UNREADABLE, Page.Reason.CRASHED}:
+        values |= {"text_hash": ""}
     with transaction.atomic():
         Page.objects.filter(pk=page.pk).update(
             state=state, reason=reason, detail=detail[:2000], send_at=None, lease_until=None, not_before=None, **values

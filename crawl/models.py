@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import timedelta
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -113,7 +113,7 @@ class CrawlRun(TenantOwned):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    objects = CrawlRunQuerySet.as_manager()
+    objects: ClassVar = CrawlRunQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("crawl run")
@@ -226,7 +226,7 @@ class Page(TenantOwned):
     fetched_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = PageQuerySet.as_manager()
+    objects: ClassVar = PageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("page")

@@ -21,12 +21,13 @@ _NOISE = re.compile(
     r"_hsmi|mkt_tok|vero_id|oly_anon_id|oly_enc_id|phpsessid|jsessionid|sessionid|sid|replytocom)",
     re.IGNORECASE,
 )
-_NOT_PAGES = frozenset(
-    "7z aac apk avi avif bin bmp bz2 css csv deb dmg doc docx eot epub exe flac gif gz ico ics iso jar jpeg jpg js json "
-    "m4a m4v map mjs mov mp3 mp4 mpeg mpg msi odp ods odt ogg ogv otf pdf png ppt pptx ps rar rdf rpm rss svg tar tgz "
-    "tif tiff torrent ttf wasm wav webm webmanifest webp woff woff2 wmv xls xlsx xml xz zip atom txt".split()
+_FILE = re.compile(
+    r".*\.(?:7z|aac|apk|atom|avi|avif|bin|bmp|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|flac|gif|gz|ico|ics|iso|jar|jpe?g|"
+    r"js|json|m4a|m4v|map|mjs|mov|mp3|mp4|mpe?g|msi|od[pst]|og[gv]|otf|pdf|png|pptx?|ps|rar|rdf|rpm|rss|svg|tar|tgz|"
+    r"tiff?|torrent|ttf|txt|wasm|wav|webm|webmanifest|webp|woff2?|wmv|xlsx?|xml|xz|zip)",
+    re.IGNORECASE,
 )
-_ACTIONS = frozenset("logout log-out signout sign-out wp-admin wp-login.php xmlrpc.php cgi-bin cdn-cgi".split())
+_ACTION = re.compile(r"log-?out|sign-?out|wp-admin|wp-login\.php|xmlrpc\.php|cgi-bin|cdn-cgi", re.IGNORECASE)
 _SEGMENTS_MAX = 25
 _REPEATS_MAX = 3
 
@@ -134,9 +135,8 @@ def _site(target: Target) -> tuple[str, int]:
 def looks_like_a_page(path: str) -> bool:
     """Return False for files, for actions such as logging out, and for paths that a loop of links makes."""
     segments = [segment for segment in path.split("/") if segment]
-    if len(segments) > _SEGMENTS_MAX or any(segment.lower() in _ACTIONS for segment in segments):
+    if len(segments) > _SEGMENTS_MAX or any(map(_ACTION.fullmatch, segments)):
         return False
     if any(segments.count(segment) > _REPEATS_MAX for segment in set(segments)):
         return False
-    _name, dot, extension = segments[-1].rpartition(".") if segments else ("", "", "")
-    return not dot or extension.lower() not in _NOT_PAGES
+    return not segments or _FILE.fullmatch(segments[-1]) is None

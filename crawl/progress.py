@@ -1,0 +1,73 @@
+"""How far a crawl is."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from crawl.models import CrawlRun, Page
+
+_RATE_WINDOW_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class CrawlProgress:
+    """``counts`` has every page state; ``reasons`` the reasons given so far; ``eta_seconds`` is None while unknown."""
+
+    state: str
+    stage: str
+    is_finished: bool
+    error: str
+    counts: dict[str, int]
+    unchanged: int
+    dropped: int
+    pages_per_second: float
+    eta_seconds: float | None
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def finished(self) -> int:
+        return self.total - self.counts["queued"] - self.counts["fetched"]
+
+
+def progress(run: CrawlRun) -> CrawlProgress:
+    """Return the run's progress as the database knows it now."""
+    now = CrawlRun.objects.get(pk=run.pk)
+    pages = Page.objects.filter(run=run)
+    counts = dict.fromkeys(Page.State.values, 0)
+    reasons: dict[str, int] = {}
+    for row in pages.values("state", "reason").annotate(count=Count("pk")).order_by():
+        counts[row["state"]] += row["count"]
+        if row["reason"]:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + row["count"]
+    rate = _pages_per_second(now)
+    left = counts[Page.State.QUEUED] + counts[Page.State.FETCHED]
+    return CrawlProgress(
+        state=now.state,
+        stage=now.stage,
+        is_finished=now.is_finished,
+        error=now.error,
+        counts=counts,
+        unchanged=reasons.get(Page.Reason.UNCHANGED, 0),
+        dropped=now.dropped_count,
+        pages_per_second=rate,
+        eta_seconds=left / rate if rate and not now.is_finished else None,
+        reasons=reasons,
+    )
+
+
+def _pages_per_second(run: CrawlRun) -> float:
+    """Return the rate of the last seconds; of the whole run when it has ended."""
+    if run.started_at is None:
+        return 0.0
+    end = run.finished_at or timezone.now()
+    begin = run.started_at
+    if run.finished_at is None:
+        begin = max(begin, end - timedelta(seconds=_RATE_WINDOW_SECONDS))
+    closed = Page.objects.filter(Q(fetched_at__gte=begin), run=run).exclude(state=Page.State.FETCHED).count()
+    return closed / max((end - begin).total_seconds(), 0.1)

@@ -1,0 +1,44 @@
+"""Repair what messages and workers lost. Trusts only Postgres; runs every second in the sweeper process."""
+
+from django.db import transaction
+
+from core.states import State
+from crawl import finishing, frontier, processing, sending
+from crawl.models import CrawlRun, Page
+from tenants.models import Tenant
+
+LIMIT = 100
+SLICES_LOST_MAX = 5
+
+
+def sweep() -> int:
+    """Send due runs and pages, close those that stopped several workers, start waiting runs; return how many."""
+    return _sweep_runs() + _sweep_pages() + _sweep_waiting()
+
+
+def _sweep_runs() -> int:
+    with transaction.atomic():
+        runs = list(CrawlRun.objects.due().select_for_update(skip_locked=True, of=["self"]).order_by("send_at")[:LIMIT])
+        for run in runs:
+            if run.attempts >= SLICES_LOST_MAX:
+                lost = CrawlRun.objects.filter(ticket=run.ticket)
+                finishing.end(run, lost, "The crawl stopped its workers several times and was given up.")
+            else:
+                sending.send_run(run)
+    return len(runs)
+
+
+def _sweep_pages() -> int:
+    with transaction.atomic():
+        pages = list(Page.objects.due().select_for_update(skip_locked=True, of=["self"]).order_by("send_at")[:LIMIT])
+        for page in pages:
+            if page.attempts >= processing.ATTEMPTS_MAX:
+                frontier.close(page, Page.State.FAILED, Page.Reason.CRASHED)
+            else:
+                sending.send_page(page)
+    return len(pages)
+
+
+def _sweep_waiting() -> int:
+    waiting = CrawlRun.objects.filter(state=State.QUEUED, send_at=None).values("tenant")
+    return sum(finishing.start_waiting_runs(tenant) for tenant in Tenant.objects.filter(pk__in=waiting)[:LIMIT])

@@ -1,0 +1,53 @@
+"""The two tasks of crawling. No rules live here: a task claims its row, calls one function, and records a bug.
+
+Their hard limit is below the lease (CRAWL_LEASE_SECONDS), so that nobody takes over a row whose worker still runs.
+"""
+
+import structlog
+from celery import shared_task
+
+from crawl import finishing, frontier, processing, slices
+from crawl.models import CrawlRun, Page
+
+log = structlog.get_logger(__name__)
+
+SOFT_TIME_LIMIT_SECONDS = 45
+TIME_LIMIT_SECONDS = 50
+
+
+@shared_task(
+    name="crawl.crawl_website_task",
+    soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
+    time_limit=TIME_LIMIT_SECONDS,
+)
+def crawl_website_task(*, run_id: str, ticket: int | None = None) -> None:
+    """Work on one slice of the run, which sends its own next slice."""
+    run = CrawlRun.objects.claim(run_id, ticket)
+    if run is None:
+        return
+    try:
+        slices.run_slice(run)
+    except Exception:
+        log.exception("crawl_slice_failed", run_id=run_id)
+        finishing.finish(run, error="The crawl met an internal error.")
+        raise
+
+
+@shared_task(
+    name="crawl.process_page_content",
+    soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
+    time_limit=TIME_LIMIT_SECONDS,
+)
+def process_page_content(*, page_id: int) -> None:
+    """Take the text out of one fetched page."""
+    page = Page.objects.claim(page_id)
+    if page is None:
+        return
+    try:
+        processing.process(page)
+    except Exception:
+        log.exception("page_processing_failed", page_id=page_id)
+        frontier.close(page, Page.State.FAILED, Page.Reason.UNREADABLE)
+        if page.run is not None:
+            processing.wake(page.run)
+        raise
