@@ -28,7 +28,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     from crawl import sending
 
     messages: list[Message] = []
-    monkeypatch.setattr(sending, "_after_commit", lambda name, **kwargs: messages.append((name, kwargs)))
+    monkeypatch.setattr(sending, "_after_commit", lambda name, _tenant_id, **kwargs: messages.append((name, kwargs)))
     return messages
 
 
