@@ -153,7 +153,7 @@ async def _texts(turns: list[Turn]) -> AsyncIterator[str]:
     try:
         async for text in _call(turns):
             yield text
-    except (openai.APITimeoutError, httpx2.TimeoutException) as exc:
+    except (openai.APITimeoutError, httpx2.TimeoutException) as exc:  # while connecting or sending
         raise LLMUnavailableError("The language model does not answer.") from exc
     except openai.APIStatusError as exc:
         raise _of_status(exc) from _with_retry_after(exc)
@@ -165,7 +165,8 @@ async def _texts(turns: list[Turn]) -> AsyncIterator[str]:
 
 async def _call(turns: list[Turn]) -> AsyncIterator[str]:
     messages: list[ChatCompletionMessageParam] = turns  # type: ignore[assignment]
-    timeout = httpx2.Timeout(settings.LLM_FIRST_TOKEN_TIMEOUT_SECONDS, connect=settings.LLM_CONNECT_TIMEOUT_SECONDS)
+    # Silence is watched by `_watched`, so that reading has no limit of its own here.
+    timeout = httpx2.Timeout(settings.LLM_CONNECT_TIMEOUT_SECONDS, read=None)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx2.AsyncClient(verify=_ssl_context(), timeout=timeout))
         client = openai.AsyncOpenAI(

@@ -5,7 +5,7 @@ from typing import NotRequired, TypedDict
 
 
 class Citation(TypedDict):
-    """``n`` is the number in the text; ``quote`` is a true part of the page; ``nearest`` marks a page that was only near."""
+    """``n`` is the number in the text, ``quote`` a true part of the page; ``nearest``: it is near, not the source."""
 
     n: int
     url: str

@@ -71,3 +71,41 @@ REFUNDS_FA = """# بازگشت وجه
 
 - کارت هدیه قابل بازگشت نیست.
 """
+
+
+@pytest.fixture(scope="session")
+def worker(django_db_setup):
+    """One real worker on high_priority for all tests that only need an answer; nobody may kill it."""
+    from tests.workers import running_worker
+
+    with running_worker(concurrency=8) as process:
+        yield process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _close_async_session(django_db_setup):
+    """Async tests run their queries on one thread of asgiref's; its session would outlive the database."""
+    yield
+    from asgiref.sync import SyncToAsync
+    from django.db import connections
+
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture
+def model_server():
+    """A server that speaks the models' protocol, well or badly as the model's name says."""
+    from tests.chat.model_server import running_model_server
+
+    with running_model_server() as server:
+        yield server
+
+
+@pytest.fixture
+def use_model(settings, model_server):
+    """Return a function that makes answers come from the model with this name."""
+
+    def use(name):
+        settings.LLM_BASE_URL, settings.LLM_MODEL = model_server.url, name
+
+    return use
