@@ -1,0 +1,24 @@
+# One image for every service of docker-compose.yml; which one it is, the command says (core/processes.py).
+FROM python:3.11-slim
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    VAR_DIR=/app/var \
+    PASOKH_ENV_FILE=/dev/null
+
+WORKDIR /app
+
+# Packages before code: a change of code leaves this layer in the cache.
+COPY requirements.txt ./
+RUN pip install --require-hashes --no-deps -r requirements.txt
+
+RUN useradd --uid 10001 --create-home pasokh \
+    && install -d -o pasokh -g pasokh /app/var /app/var/run /app/var/health /app/var/flower
+COPY --chown=root:root . .
+RUN python -m compileall -q core tenants knowledge crawl chat tasks_api
+
+USER pasokh
+EXPOSE 7001
+CMD ["python", "-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10"]
