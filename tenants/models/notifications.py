@@ -1,6 +1,7 @@
 """What the system tells the people of tenants, and who has been told."""
 
 import uuid
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -73,7 +74,7 @@ class NotificationReceipt(TenantOwned):
     read_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = NotificationReceiptQuerySet.as_manager()
+    objects: ClassVar = NotificationReceiptQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("copy of a notification")

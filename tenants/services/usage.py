@@ -1,0 +1,119 @@
+"""Account for questions: take a unit before one is accepted, settle it when it is over; limits and tiers."""
+
+import uuid
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from tenants import metering, outbox, tasks, tiering
+from tenants.errors import TierInvalidError, TierNotFoundError
+from tenants.metering import Allowance
+from tenants.models import EndUser, EventType, LimitReset, Tenant, TierChange, TierRule, UsageEntry
+
+SUCCESSES = (UsageEntry.Outcome.ANSWERED, UsageEntry.Outcome.NOT_FOUND)
+
+
+def reserve_question(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID) -> UsageEntry:
+    """Take one unit of today's limits for the question; call it in the transaction that stores the question.
+
+    Raises:
+        DailyLimitReachedError: if the end user's or the tenant's day is used up; then nothing was taken.
+    """
+    return metering.reserve(tenant=tenant, end_user=end_user, question_id=question_id)
+
+
+@transaction.atomic
+def settle_question(
+    *, tenant: Tenant, question_id: uuid.UUID, outcome: str, total_ms: int | None, result: dict[str, Any]
+) -> bool:
+    """Account for the end of a question, once; call it in the transaction that stores the answer.
+
+    A failed one gives its unit back. A successful one becomes the event ``query.answered`` with ``result``, and
+    `send_query_result_to_users` is rung for if any endpoint asks for it. The statistics of an end user follow.
+    """
+    entry = metering.settle(question_id=question_id, outcome=outcome, total_ms=total_ms)
+    if entry is None:
+        return False
+    key = str(question_id)
+    if outcome in SUCCESSES:
+        event = outbox.record_event(tenant=tenant, type=EventType.QUERY_ANSWERED, payload=result, key=key)
+        if event is not None:
+            _ring_after_commit(tasks.send_query_result_to_users, message_id=key)
+    if entry.end_user_id is not None:
+        _ring_after_commit(tasks.update_user_statistics, end_user_id=str(entry.end_user_id))
+    return True
+
+
+def allowance(*, tenant: Tenant, end_user: EndUser | None = None) -> Allowance:
+    """Return what the end user, or without one the tenant, has used today and may use."""
+    return metering.allowance(tenant=tenant, end_user=end_user)
+
+
+def reset_limit(*, tenant: Tenant, end_user: EndUser | None = None) -> LimitReset:
+    """Let today begin anew for the end user, or without one for everyone of the tenant."""
+    return metering.reset(tenant=tenant, end_user=end_user)
+
+
+def set_tier_rule(*, tenant: Tenant, name: str, rank: int, **thresholds: int | None) -> TierRule:
+    """Create or change a tier; ``thresholds`` are the other fields of `TierRule`. Everyone's tier is then recalculated.
+
+    Raises:
+        TierInvalidError: if another tier has the rank, or a value is out of range.
+    """
+    rule = TierRule.objects.for_tenant(tenant).filter(name=name).first() or TierRule(tenant=tenant, name=name)
+    rule.rank = rank
+    for field, value in thresholds.items():
+        setattr(rule, field, value)
+    _save_rule(rule)
+    _ring_after_commit(tasks.calculate_user_tier, tenant_id=str(tenant.pk))
+    return rule
+
+
+@transaction.atomic
+def remove_tier_rule(*, tenant: Tenant, name: str) -> None:
+    """Delete a tier; who was in it falls to where the other rules put them.
+
+    Raises:
+        TierNotFoundError: if the tenant has no such tier.
+    """
+    _tier(tenant, name).delete()
+    _ring_after_commit(tasks.calculate_user_tier, tenant_id=str(tenant.pk))
+
+
+def fix_tier(*, end_user: EndUser, name: str) -> TierChange | None:
+    """Put the end user into a tier by hand, or with an empty name into none; no rule moves it from then on.
+
+    Raises:
+        TierNotFoundError: if the tenant has no such tier.
+    """
+    return tiering.fix(end_user, _tier(end_user.tenant, name) if name else None)
+
+
+def release_tier(*, end_user: EndUser) -> None:
+    """Let the rules decide the end user's tier again."""
+    EndUser.objects.filter(pk=end_user.pk).update(is_tier_fixed=False)
+    _ring_after_commit(tasks.calculate_user_tier, end_user_id=str(end_user.pk))
+
+
+def _save_rule(rule: TierRule) -> None:
+    try:
+        rule.clean_fields(exclude=["tenant"])
+        with transaction.atomic():
+            rule.save()
+    except ValidationError as exc:
+        raise TierInvalidError("; ".join(exc.messages)) from exc
+    except IntegrityError as exc:
+        raise TierInvalidError(f"Another tier has the rank {rule.rank}.") from exc
+
+
+def _tier(tenant: Tenant, name: str) -> TierRule:
+    rule = TierRule.objects.for_tenant(tenant).filter(name=name).first()
+    if rule is None:
+        raise TierNotFoundError(f"There is no tier “{name}”.")
+    return rule
+
+
+def _ring_after_commit(task: Any, **kwargs: Any) -> None:
+    transaction.on_commit(partial(tasks.ring, task, **kwargs), robust=True)

@@ -1,0 +1,73 @@
+"""The repair of lost doorbells and dead workers: trusts Postgres alone, runs every second in the sweeper process."""
+
+import time
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.utils import timezone
+
+from core.states import OPEN_STATES, State
+from tenants import delivering, statistics, tasks
+from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
+
+LIMIT = 100
+RING_AGAIN_AFTER = timedelta(seconds=3)
+NOTIFICATION_RING_AGAIN_AFTER = timedelta(seconds=30)
+COUNT_AFTER = timedelta(seconds=60)
+PUBLISHING_SECONDS = 2.0
+
+
+def sweep(*, limit: int = LIMIT) -> int:
+    """Ring for webhooks and notifications that are due, close and count what was left behind; return how many rows."""
+    return (
+        delivering.close_worn_out(limit=limit)
+        + ring_endpoints(limit=limit)
+        + ring_notifications(limit=limit)
+        + count_left_behind(limit=limit)
+    )
+
+
+def ring_endpoints(*, limit: int) -> int:
+    """Ring once for each endpoint that has something due, however much that is: a worker takes it all in turn."""
+    now = timezone.now()
+    due = WebhookDelivery.objects.due(now).filter(endpoint=OuterRef("pk")).order_by("next_attempt_at")
+    unheard = Q(rung_at=None) | Q(rung_at__lt=now - RING_AGAIN_AFTER)
+    with transaction.atomic():
+        waiting = (
+            WebhookEndpoint.objects.open_at(now)
+            .filter(unheard, Exists(due))
+            .order_by(F("rung_at").asc(nulls_first=True))
+            .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        )
+        endpoints = dict(waiting.values_list("pk", Subquery(due.values("pk")[:1]))[:limit])
+        WebhookEndpoint.objects.filter(pk__in=list(endpoints)).update(rung_at=now)
+    deadline = time.monotonic() + PUBLISHING_SECONDS
+    rung = 0
+    for delivery_id in endpoints.values():
+        if time.monotonic() > deadline or not tasks.ring(tasks.deliver_webhook_task, delivery_id=str(delivery_id)):
+            break
+        rung += 1
+    return rung
+
+
+def ring_notifications(*, limit: int) -> int:
+    """Ring for notifications to hand out; the next ring for each comes half a minute later."""
+    now = timezone.now()
+    due = Notification.objects.filter(state__in=OPEN_STATES, next_attempt_at__lte=now).order_by("next_attempt_at")
+    rung = 0
+    for pk in due.values_list("pk", flat=True)[:limit]:
+        waiting = Notification.objects.filter(pk=pk, state=State.QUEUED, next_attempt_at__lte=now)
+        waiting.update(next_attempt_at=now + NOTIFICATION_RING_AGAIN_AFTER)
+        if not tasks.ring(tasks.send_system_notification, notification_id=str(pk)):
+            break
+        rung += 1
+    return rung
+
+
+def count_left_behind(*, limit: int) -> int:
+    """Count here what no worker has counted: it takes milliseconds and needs no broker."""
+    users = statistics.uncounted_users(settled_before=timezone.now() - COUNT_AFTER, limit=limit)
+    for user_id in users:
+        statistics.count_questions(user_id)
+    return len(users)

@@ -1,0 +1,83 @@
+"""A receiver of webhooks: a real HTTP server on loopback whose answers a test decides."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+DEADLINE_SECONDS = 10
+
+
+@dataclass
+class Received:
+    path: str
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass
+class Reply:
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass
+class Receiver:
+    """Keeps what arrived; ``answer`` decides what is said to it, and may wait for ``released``."""
+
+    url: str = ""
+    requests: list[Received] = field(default_factory=list)
+    answer: Callable[[Received], Reply] = lambda request: Reply()
+    released: threading.Event = field(default_factory=threading.Event)
+    arrived: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def ids(self) -> list[str]:
+        return [request.headers["webhook-id"] for request in self.requests]
+
+
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Received(self.path, headers, self.rfile.read(length).decode())
+            receiver.requests.append(request)
+            receiver.arrived.set()
+            reply = receiver.answer(request)
+            self.send_response(reply.status)
+            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def receiving(receiver: Receiver) -> Iterator[str]:
+    """Serve until the block ends; yields the host and port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(receiver))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    host_port = f"127.0.0.1:{server.server_port}"
+    receiver.url = f"http://{host_port}/hooks"
+    try:
+        yield host_port
+    finally:
+        receiver.released.set()
+        server.shutdown()
+        server.server_close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.01)
