@@ -32,13 +32,21 @@ def end(places: Places) -> int:
 
 
 def find(places: Places) -> list[int]:
-    """Return the ids of the processes of the kept session that work inside this checkout."""
+    """Return the ids of the processes of the kept session that work inside this checkout.
+
+    PostgreSQL's own children leave the session but never its data folder, and no other program works there.
+    """
     try:
         session = int((places.run / "session").read_text())
     except (OSError, ValueError):
         return []
-    inside = (places.checkout.resolve(), places.var.resolve())
-    return [pid for pid in all_processes() if _session(pid) == session and _works_in(pid, inside)]
+    inside, data = (places.checkout.resolve(), places.var.resolve()), (places.var.resolve() / "postgres",)
+    candidates = {pid: found for pid in all_processes() if (found := _session(pid))}
+    return [
+        pid
+        for pid, found in candidates.items()
+        if (found == session and _works_in(pid, inside)) or (_name(pid) == "postgres" and _works_in(pid, data))
+    ]
 
 
 def all_processes() -> list[int]:

@@ -16,6 +16,7 @@ from core.up.supervision import APP_GROUP, DATA_GROUP, Manager
 
 DATA_READY_SECONDS = 60
 WEB_READY_SECONDS = 60
+RETRY_SECONDS = 5  # how long a service may fail: what a crash left behind can take a moment to go away
 POLL_SECONDS = 0.05
 
 
@@ -126,10 +127,13 @@ class Start:
             UpError: if it keeps ending, or is not ready in time.
         """
         deadline = time.monotonic() + seconds
+        give_up_at = float("inf")
         while not is_ready():
             self.stop_signals.check()
             if failure := self.manager.failure(group, name):
-                raise UpError(f"{name} does not start: {failure} (var/log/{name}.log)")
+                give_up_at = min(give_up_at, time.monotonic() + RETRY_SECONDS)
+                if time.monotonic() >= give_up_at:
+                    raise UpError(f"{name} does not start: {failure} (var/log/{name}.log)")
             if time.monotonic() > deadline:
                 raise UpError(f"{name} is not ready after {seconds:.0f} s; see var/log/{name}.log")
             time.sleep(POLL_SECONDS)

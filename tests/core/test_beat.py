@@ -33,7 +33,7 @@ def test_two_beats_send_each_due_task_once_and_one_takes_over(two_beats, redis_c
     def sent():
         return redis_client.llen(queues.DEFAULT)
 
-    process_sessions.wait_until(lambda: sent() >= 4, 60, lambda: two_beats[0][1].read_text())
+    process_sessions.wait_until(lambda: sent() >= 4, 60, two_beats[0][1].read_text)
     recorded = PeriodicTask.objects.get().total_run_count
     assert recorded <= sent() <= recorded + 2, "tasks were sent more often than they were due"
     [(leader, leader_log)] = [pair for pair in two_beats if leads(pair[1])]
@@ -43,8 +43,8 @@ def test_two_beats_send_each_due_task_once_and_one_takes_over(two_beats, redis_c
     leader.wait(timeout=10)
     before = sent()
 
-    process_sessions.wait_until(lambda: leads(standby_log), 20, lambda: standby_log.read_text())
-    process_sessions.wait_until(lambda: sent() >= before + 2, 20, lambda: standby_log.read_text())
+    process_sessions.wait_until(lambda: leads(standby_log), 20, standby_log.read_text)
+    process_sessions.wait_until(lambda: sent() >= before + 2, 20, standby_log.read_text)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -50,16 +50,16 @@ def test_check_tells_a_fresh_file_from_an_old_and_a_missing_one(tmp_path, monkey
     assert check.find_problem("ai3") == "ai3: not started yet"
 
 
-class Exited(Exception):
+class ExitedError(Exception):
     pass
 
 
 @pytest.fixture
 def watched(tmp_path, monkeypatch, settings):
-    """A watch that looks every few milliseconds; leaving the process raises Exited instead."""
+    """A watch that looks every few milliseconds; leaving the process raises ExitedError instead."""
 
     def leave(code):
-        raise Exited(code)
+        raise ExitedError(code)
 
     monkeypatch.setattr(worker, "WATCH_EVERY_SECONDS", 0.01)
     monkeypatch.setattr(worker.os, "_exit", leave)
@@ -69,7 +69,7 @@ def watched(tmp_path, monkeypatch, settings):
 def test_watch_ends_a_worker_that_hangs_while_the_broker_answers(watched, settings):
     grow_old(watched, settings.WORKER_STUCK_EXIT_SECONDS + 1)
 
-    with pytest.raises(Exited, match=str(worker.STUCK_EXIT_CODE)):
+    with pytest.raises(ExitedError, match=str(worker.STUCK_EXIT_CODE)):
         worker.watch(watched, threading.Event())
 
 

@@ -24,7 +24,11 @@ def test_sweeper_goes_on_with_others_while_one_fails():
 
 def test_sweeper_tries_a_failed_sweep_again_and_forgets_its_failures():
     outcomes = [failing, lambda: 0]
-    loop = sweeper.Loop({"shaky": lambda: outcomes.pop(0)()})
+
+    def shaky():
+        return outcomes.pop(0)()
+
+    loop = sweeper.Loop({"shaky": shaky})
 
     while outcomes:
         loop.run_once()
