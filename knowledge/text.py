@@ -92,7 +92,11 @@ _PERSIAN_ENDINGS = (
 )
 
 
+_ATTACHED_VERB = re.compile("ن?می(?=..+(?:م|د)$)")  # «میخرم» for «می‌خرم»
+
+
 def _stem_persian(word: str) -> str:
+    word = word[verb.end() :] if (verb := _ATTACHED_VERB.match(word)) else word
     for ending in _PERSIAN_ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:  # noqa: PLR2004
             return word.removesuffix(ending)

@@ -1,0 +1,85 @@
+"""Imports of the product stand inside the fixtures: this file is read before the settings are known."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from knowledge.models import Document
+    from tenants.models import Tenant
+
+
+@pytest.fixture
+def tenant(db: None) -> "Tenant":
+    from tenants.services import create_tenant
+
+    return create_tenant(slug="acme")
+
+
+@pytest.fixture
+def stranger(db: None) -> "Tenant":
+    from tenants.services import create_tenant
+
+    return create_tenant(slug="stranger")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The document ids for which a message left, in order."""
+    from knowledge import tasks
+
+    ids: list[str] = []
+    monkeypatch.setattr(tasks.sync_embeddings_task, "delay", lambda *, document_id: ids.append(document_id))
+    return ids
+
+
+@pytest.fixture
+def store(sent: list[str], django_capture_on_commit_callbacks: Any) -> "Callable[..., Document]":
+    """Store a page as a crawl does, up to and including what follows the commit."""
+    from django.utils import timezone
+
+    from knowledge import services
+
+    def store(tenant: "Tenant", url: str, content: str, *, title: str = "", at: datetime | None = None) -> "Document":
+        with django_capture_on_commit_callbacks(execute=True):
+            return services.store_page(
+                tenant=tenant, url=url, title=title, language="en", content=content, fetched_at=at or timezone.now()
+            )
+
+    return store
+
+
+@pytest.fixture
+def embedder(monkeypatch: pytest.MonkeyPatch) -> "Embedder":
+    """In place of the model: quick, and it says what it was asked."""
+    stand_in = Embedder()
+    monkeypatch.setattr("knowledge.embeddings.embed_passages", stand_in.embed_passages)
+    monkeypatch.setattr("knowledge.embeddings.embed_query", stand_in.embed_query)
+    monkeypatch.setattr("knowledge.embeddings.model_id", lambda: stand_in.model)
+    return stand_in
+
+
+class Embedder:
+    """Vectors that point where the letters of a text do; ``error`` makes it fail instead."""
+
+    def __init__(self) -> None:
+        self.model = "stand-in/1"
+        self.asked: list[str] = []
+        self.error: Exception | None = None
+
+    def embed_passages(self, texts: list[str]) -> list[list[float]]:
+        if self.error:
+            raise self.error
+        self.asked += texts
+        return [self._vector(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        if self.error:
+            raise self.error
+        return self._vector(text)
+
+    @staticmethod
+    def _vector(text: str) -> list[float]:
+        return [1.0 + sum(1 for letter in text if ord(letter) % 8 == place) for place in range(8)]
