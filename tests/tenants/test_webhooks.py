@@ -322,6 +322,7 @@ def test_a_hanging_endpoint_with_a_full_backlog_holds_up_nobody_else(tenant, mak
         assert len(hanging.requests) <= 2
         assert stuck.deliveries.filter(state=State.DONE).count() == 0
     finally:
+        services.disable_endpoint(endpoint=stuck)
         hanging.released.set()
         worker.stop()
 
