@@ -18,7 +18,7 @@ from core.up.places import Places
 
 FIRST_ANSWER_SECONDS = 120
 QUESTION_SECONDS = 30
-QUESTION = "How do I stop Pasokh?"
+QUESTION = "What happens to a revoked API key?"
 
 
 class Site:

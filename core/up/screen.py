@@ -17,10 +17,10 @@ _SCREEN = """
 
   Ask it:
     curl -s {url}/api/v1/query/ -H 'X-API-Key: {api_key}' \\
-      -H 'Content-Type: application/json' -d '{{"question": "How do I stop Pasokh?", "user_id": "me"}}'
+      -H 'Content-Type: application/json' -d '{{"question": "What happens to a revoked API key?", "user_id": "me"}}'
 
     curl -s {url}/api/v1/query/ -H 'X-API-Key: {api_key}' \\
-      -H 'Content-Type: application/json' -d '{{"question": "چطور پاسخ را متوقف کنم؟", "user_id": "me"}}'
+      -H 'Content-Type: application/json' -d '{{"question": "پاسخ به robots.txt احترام می‌گذارد؟", "user_id": "me"}}'
 
   Look        script/services status      logs in {log}
   Check       ./manage.py doctor
