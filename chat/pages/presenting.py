@@ -40,7 +40,9 @@ class Source:
     shown_n: str
     title: str
     host: str
+    title_direction: str
     quote: str
+    quote_direction: str
     address: str
 
 
@@ -134,12 +136,15 @@ def _source(citation: dict[str, Any]) -> Source:
     parts = urlsplit(url)
     is_web = parts.scheme in ("http", "https")
     words = _plain(str(citation.get("quote", "")))
+    title = str(citation.get("title") or "") or unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
     return Source(
         n=number,
         shown_n=local_digits(number, "rtl" if get_language() == "fa" else "ltr"),
-        title=str(citation.get("title") or "") or unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc,
+        title=title,
+        title_direction=direction_of(title) or "auto",
         host=parts.netloc,
         quote=words,
+        quote_direction=direction_of(words) or "auto",
         address=url.partition("#")[0] + text_fragment(words) if is_web else "",
     )
 
