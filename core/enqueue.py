@@ -1,4 +1,4 @@
-"""Sending a task after the commit, in a tenant's name."""
+"""Publishing a task in a tenant's name. The row that asked for the work is the truth; the message only rings for it."""
 
 import uuid
 from functools import partial
@@ -7,20 +7,20 @@ from typing import Any
 import structlog
 from celery import Task
 from django.db import transaction
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import OperationalError
+from redis import RedisError
+
+from core.errors import PasokhError
 
 log = structlog.get_logger(__name__)
 
+BROKER_ERRORS = (OperationalError, RedisError, OSError)
 
-def send(task: Task, *, tenant_id: Any = None, task_id: Any = None, kwargs: dict[str, Any]) -> str:
-    """Publish the task once the transaction has committed, and return its id at once.
 
-    A broker that is away costs a log line, not the request: the row that asked for the work is the truth, and the
-    sweeper sends it again. ``kwargs`` holds ids only; ``tenant_id`` says whose task it is, None a platform task.
-    """
-    chosen = str(task_id or uuid.uuid4())
-    transaction.on_commit(partial(_publish, task, chosen, tenant_id, kwargs))
-    return chosen
+class BrokerUnavailableError(PasokhError):
+    status = 503
+    code = "broker_unavailable"
+    headers = {"Retry-After": "5"}
 
 
 def headers_for(tenant_id: Any) -> dict[str, str]:
@@ -28,8 +28,22 @@ def headers_for(tenant_id: Any) -> dict[str, str]:
     return {"tenant_id": str(tenant_id)} if tenant_id else {}
 
 
-def _publish(task: Task, task_id: str, tenant_id: Any, kwargs: dict[str, Any]) -> None:
+def publish(task: Task, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> bool:
+    """Publish now; False, and a log line, if the broker is away: what waits for the task is sent again by its row.
+
+    ``kwargs`` holds ids only. Without a tenant it is the platform's task, or that of the request's or task's tenant.
+    """
     try:
-        task.apply_async(kwargs=kwargs, task_id=task_id, headers=headers_for(tenant_id))
-    except (OperationalError, KombuError, OSError) as exc:
-        log.error("task could not be sent", task=task.name, task_id=task_id, error=str(exc))
+        # No second try: a request waits here, and the sweeper rings again within seconds.
+        task.apply_async(kwargs=kwargs, task_id=task_id and str(task_id), headers=headers_for(tenant_id), retry=False)
+    except BROKER_ERRORS as exc:
+        log.warning("task could not be sent to the workers", task_name=task.name, error=type(exc).__name__)
+        return False
+    return True
+
+
+def send(task: Task, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> str:
+    """Publish once the transaction has committed, as `publish` does, and return the task's id at once."""
+    chosen = str(task_id or uuid.uuid4())
+    transaction.on_commit(partial(publish, task, kwargs, tenant_id=tenant_id, task_id=chosen), robust=True)
+    return chosen

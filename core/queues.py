@@ -17,4 +17,5 @@ ROUTES = {
     "chat.*": {"queue": HIGH_PRIORITY},
     "crawl.*": {"queue": LOW_PRIORITY},
     "knowledge.*": {"queue": LOW_PRIORITY},
+    "tasks_api.*": {"queue": LOW_PRIORITY},
 }

@@ -169,6 +169,11 @@ SWEEPERS = [
     "tenants.sweeping:sweep",
 ]
 
+# --- The ledger of tasks (docs/tasks-api.md) ---------------------------------------------------------
+TASKS_KEEP_DONE_HOURS = env.int("TASKS_KEEP_DONE_HOURS", default=72)
+TASKS_KEEP_FAILED_DAYS = env.int("TASKS_KEEP_FAILED_DAYS", default=30)  # failed and revoked ones, and stored results
+TASKS_UNHEARD_HOURS = 24  # a task that no worker took for so long is closed as failed
+
 # --- HTTP API --------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.APIKeyAuthentication"],

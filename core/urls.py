@@ -11,6 +11,7 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("", include("core.health.urls")),
     path("", include("core.handbook.urls")),
+    path("api/v1/tasks/", include("tasks_api.urls")),
     path("", include("chat.urls")),
 ]
 

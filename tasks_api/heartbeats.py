@@ -20,6 +20,7 @@ from tasks_api.ledger import ThisWorker
 
 log = structlog.get_logger(__name__)
 
+PREFORK = "prefork"
 KEY = "workers"  # a hash: worker name -> report
 EVERY_SECONDS = 5.0
 SILENT_AFTER_SECONDS = 20.0
@@ -53,7 +54,7 @@ class Worker:
 class Heartbeat(bootsteps.StartStopStep):
     """Reports from the consumer's event loop, and takes its report back when the worker stops."""
 
-    requires = {"celery.worker.consumer.tasks:Tasks"}
+    requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
         report(consumer)
@@ -90,7 +91,7 @@ def report(consumer: Any) -> None:
 
 def workers() -> list[Worker]:
     """Return the workers that reported within `FORGOTTEN_AFTER_SECONDS`, by name; older reports are deleted."""
-    found = [Worker(name=name, **json.loads(text)) for name, text in client().hgetall(KEY).items()]
+    found = [Worker(name=str(name), **json.loads(text)) for name, text in client().hgetall(KEY).items()]
     gone = [worker.name for worker in found if worker.heartbeat_age_seconds > FORGOTTEN_AFTER_SECONDS]
     if gone:
         client().hdel(KEY, *gone)

@@ -71,7 +71,7 @@ def test_the_tenant_and_request_id_of_the_context_are_carried_into_the_row(redis
 @pytest.mark.django_db(transaction=True)
 def test_sending_waits_for_the_commit(redis_client):
     with transaction.atomic():
-        task_id = enqueue.send(tasks.succeed, kwargs={})
+        task_id = enqueue.send(tasks.succeed, {})
         assert not TaskRun.objects.filter(pk=task_id).exists()
         assert redis_client.llen("default") == 0
 
