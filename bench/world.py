@@ -19,6 +19,7 @@ from pathlib import Path
 import django
 from django.core.management import call_command
 
+from core import processes
 from core.embedded import ports
 from core.embedded.running import running_postgres, running_valkey
 
@@ -41,6 +42,20 @@ class World:
                 command, cwd=BASE_DIR, env=os.environ | environ, stdout=log, stderr=log, start_new_session=True
             )
         self._stack.callback(stop, process)
+        return process
+
+    def start_service(self, name: str, **environ: str) -> subprocess.Popen[bytes]:
+        """Start a service with the very command that ships, and return it once its own health check passes."""
+        service = processes.BY_NAME[name]
+        process = self.start(name, service.command, **environ)
+
+        def is_well() -> bool:
+            check = subprocess.run(
+                service.health, cwd=BASE_DIR, env=os.environ | environ, capture_output=True, check=False
+            )
+            return check.returncode == 0
+
+        self.wait_for(is_well, f"{name} is not well", process=process, log=name)
         return process
 
     def start_server(self, name: str, application: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
@@ -93,7 +108,9 @@ def world(**environ: str) -> Iterator[World]:
             "DATABASE_URL": stack.enter_context(running_postgres(folder)).url,
             "REDIS_URL": stack.enter_context(running_valkey(folder)).url,
             "LOG_LEVEL": "WARNING",
+            "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}",
         } | environ
+        (folder / "var" / "run").mkdir(parents=True)
         django.setup()
         call_command("migrate", verbosity=0)
         yield World(folder, stack)

@@ -1,0 +1,173 @@
+"""How long a chat waits while crawl tasks are queued: ``script/bench chat_wait [--quick]``.
+
+First the product's own services, started with the commands that ship. Then the same web process, the same tasks and
+the same websites on one queue read by two workers, as it was before. Crawl tasks do real work: they fetch pages from a
+local server over HTTP, extract, chunk and embed. The number that waits is kept at the level for as long as questions
+are asked. Questions come at a fixed rate whatever the workers do, and a wait counts from when the question was due.
+"""
+
+import argparse
+import asyncio
+import subprocess
+import time
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from bench import asking, backlog, figures, material, single_queue, site
+from bench.world import PYTHON, World, stop
+from chat.models import Message
+from core import queues
+from core.embedded import ports
+from core.redis import client
+from knowledge.models import Chunk
+from tenants.services import create_api_key, create_tenant
+
+PER_SECOND = 4.0
+FILL_SECONDS = 60
+SITES = 4000
+HEADER = ("crawl tasks queued", "chats", "wait p50 ms", "p95 ms", "p99 ms", "max ms", "seen by the client p50 ms",
+          "p99 ms", "queue as asked, min to max")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    levels: tuple[int, ...]
+    samples: int
+    single_levels: tuple[int, ...]
+    single_samples: int
+    single_seconds: float
+
+
+FULL = Plan((0, 10, 50, 100, 1000), 120, (10, 50), 8, 240)
+QUICK = Plan((0, 10), 20, (10,), 2, 45)
+
+
+def main(here: World) -> None:
+    """Measure both worlds and print the tables."""
+    plan = QUICK if parse().quick else FULL
+    machine = figures.machine()
+    tenant = create_tenant(slug="bench")
+    _key, key = create_api_key(tenant=tenant, name="bench")
+    material.store(tenant)
+    port = ports.find_free()
+    here.start("site", [PYTHON, "-m", "uvicorn", "bench.site:application", "--host", "0.0.0.0",  # noqa: S104
+                        "--port", str(port), "--log-level", "warning"])  # fmt: skip
+    environ = {"OUTBOUND_ALLOWED_HOSTS": ",".join(site.address(number, port) for number in range(SITES))}
+    begin = time.monotonic()
+    wait = three_queues(here, plan, port, environ, key)
+    single = one_queue(here, plan, port, environ, key)
+    print(f"\n{machine}; {PER_SECOND:g} chats a second; {time.monotonic() - begin:.0f} s in all\n")
+    report(wait, single)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="script/bench chat_wait", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about a minute: two levels, few questions")
+    return parser.parse_args()
+
+
+def three_queues(
+    here: World, plan: Plan, port: int, environ: dict[str, str], key: str
+) -> dict[int, list[asking.Sample]]:
+    """Return the samples of each level, with the services as they ship."""
+    address, processes = start_web(here, environ)
+    processes += [here.start_service(name, **environ) for name in ("celery_ai", "celery_worker", "sweeper")]
+    here.wait_for(lambda: not Chunk.objects.filter(embedding=None).exists(), "the tenant's pages got no vectors")
+    processes.append(start_backlog(here, port, queues.LOW_PRIORITY, environ))
+    results = {}
+    for level in plan.levels:
+        fill(here, queues.LOW_PRIORITY, level)
+        waiting = lambda: client().llen(queues.LOW_PRIORITY)  # noqa: E731
+        samples = asking.ask_at_fixed_rate(address, key, count=plan.samples, per_second=PER_SECOND, backlog=waiting)
+        results[level] = asyncio.run(samples)
+        print(figures.table(HEADER, [row(level, results[level])]).splitlines()[-1], flush=True)
+    for process in reversed(processes):
+        stop(process)
+    client().flushdb()
+    return results
+
+
+def one_queue(here: World, plan: Plan, port: int, environ: dict[str, str], key: str) -> dict[int, list[float]]:
+    """Return the waits in milliseconds of each level, with one queue read by two workers.
+
+    A question that was not begun in time counts with the time it had waited by then.
+    """
+    environ = environ | {"DJANGO_SETTINGS_MODULE": "bench.single_queue"}
+    address, processes = start_web(here, environ)
+    worker = [PYTHON, "-m", "celery", "-A", "core", "--quiet", "worker", "-n", "before@%h", "-P", "prefork", "-c", "2"]
+    processes.append(here.start("before", worker, **environ))
+    processes.append(start_backlog(here, port, single_queue.QUEUE, environ))
+    results = {}
+    for level in plan.single_levels:
+        fill(here, single_queue.QUEUE, level)
+        ids = asyncio.run(asking.leave_at_fixed_rate(address, key, count=plan.single_samples, per_second=1.0))
+        results[level] = waits_until_begun(ids, plan.single_seconds)
+        print(f"one queue, {level} queued: {figures.spread(results[level])}", flush=True)
+    for process in reversed(processes):
+        stop(process)
+    return results
+
+
+def start_web(here: World, environ: dict[str, str]) -> tuple[str, list[subprocess.Popen[bytes]]]:
+    port = ports.find_free()
+    process = here.start_service("web", UVICORN_PORT=str(port), **environ)
+    return f"http://127.0.0.1:{port}", [process]
+
+
+def start_backlog(here: World, port: int, queue: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    client().set(backlog.LEVEL, 0)
+    command = ["nice", "-n", "10", PYTHON, "-m", "bench.backlog_process", str(port), queue]
+    return here.start("backlog", command, **environ)
+
+
+def fill(here: World, queue: str, level: int) -> None:
+    client().set(backlog.LEVEL, level)
+    here.wait_for(lambda: client().llen(queue) >= level, f"{level} tasks were not queued", seconds=FILL_SECONDS,
+                  log="backlog")  # fmt: skip
+
+
+def waits_until_begun(ids: list[str], seconds: float) -> list[float]:
+    deadline = time.monotonic() + seconds
+    waiting = Message.objects.filter(pk__in=ids, started_at=None)
+    while waiting.exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    now = timezone.now()
+    return [
+        ((message.started_at or now) - message.created_at).total_seconds() * 1000
+        for message in Message.objects.filter(pk__in=ids)
+    ]
+
+
+def row(level: int, samples: list[asking.Sample]) -> list[object]:
+    wait = figures.spread([sample.queue_wait_ms for sample in samples])
+    seen = figures.spread([sample.client_wait_ms for sample in samples])
+    queued = [sample.queued for sample in samples]
+    return [level, wait["n"], wait["p50"], wait["p95"], wait["p99"], wait["max"], seen["p50"], seen["p99"],
+            f"{min(queued)} to {max(queued)}"]  # fmt: skip
+
+
+def report(three: dict[int, list[asking.Sample]], one: dict[int, list[float]]) -> None:
+    print(figures.table(HEADER, [row(level, samples) for level, samples in three.items()]))
+    print("\nThe same load on one queue with two workers:\n")
+    rows = [
+        [
+            level,
+            figures.spread(waits)["n"],
+            *(f"{figures.percentile(waits, share) / 1000:.1f}" for share in (0.5, 0.95, 1)),
+        ]
+        for level, waits in one.items()
+    ]
+    print(figures.table(("crawl tasks queued", "chats", "wait p50 s", "p95 s", "max s"), rows))
+    print(
+        figures.last_line(
+            "chat_wait",
+            wait_ms={
+                str(level): figures.spread([s.queue_wait_ms for s in samples]) for level, samples in three.items()
+            },
+            single_queue_wait_ms={str(level): figures.spread(waits) for level, waits in one.items()},
+            client_wait_ms={
+                str(level): figures.spread([s.client_wait_ms for s in samples]) for level, samples in three.items()
+            },
+        )
+    )

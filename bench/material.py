@@ -1,0 +1,20 @@
+"""A tenant that already knows something, for benchmarks of answering."""
+
+from django.utils import timezone
+
+from bench import words
+from knowledge import services
+from tenants.models import Tenant
+
+
+def store(tenant: Tenant) -> None:
+    """Make every page known to the tenant, as a crawl would."""
+    for number in range(words.DEVICES):
+        services.store_page(
+            tenant=tenant,
+            url=f"https://devices.example/{number}",
+            title=words.title(number),
+            language=words.language(number),
+            content=words.markdown(number),
+            fetched_at=timezone.now(),
+        )
