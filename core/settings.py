@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_celery_beat",
     "django_celery_results",
     "core",
@@ -183,6 +184,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "core.errors.problem_response",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
 }
 IDEMPOTENCY_KEEP_HOURS = 24
 IDEMPOTENCY_LEASE_SECONDS = 180  # longer than any request is served; then the first sending counts as dead
@@ -191,7 +193,19 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Answers with citations from your own website.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "ENUM_NAME_OVERRIDES": {
+        "StateEnum": "core.states.State.choices",
+        "TaskStateEnum": "tasks_api.models.TaskState.choices",
+    },
+    "PREPROCESSING_HOOKS": ["core.openapi.document_once"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "core.openapi.add_conventions",
+    ],
+    "SWAGGER_UI_DIST": "SIDECAR",  # served by ourselves: no CDN
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # --- Outbound requests (core/outbound) ---------------------------------------------------------------

@@ -1,6 +1,6 @@
 """``/api/v1/tasks/``: the client's addresses have no trailing slash; both forms work."""
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 
 from core.addresses import either_slash
 from tasks_api import views
@@ -9,7 +9,7 @@ from tasks_api.triggers import TRIGGERS
 
 def _trigger_view(name: str) -> type[views.TriggerView]:
     view = type(f"{name.title().replace('-', '')}TriggerView", (views.TriggerView,), {"trigger": name})
-    return extend_schema(methods=["POST"], operation_id=f"task_trigger_{name.replace('-', '_')}")(view)
+    return extend_schema_view(post=extend_schema(operation_id=f"task_trigger_{name.replace('-', '_')}"))(view)
 
 
 urlpatterns = [

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django_celery_beat.models import PeriodicTask
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -55,15 +55,17 @@ class StatusView(TaskView):
         return Response(TaskStatusSerializer(self.get_task(task_id)).data)
 
 
-@extend_schema(
-    operation_id="task_list",
-    summary="List tasks",
-    description="Active tasks (queued, running, scheduled) unless states are named; the newest first.",
-    parameters=[
-        OpenApiParameter("queue", str),
-        OpenApiParameter("name", str, description="The task's full name."),
-        OpenApiParameter("state", str, many=True, enum=TaskState.values, description="May be repeated."),
-    ],
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="task_list",
+        summary="List tasks",
+        description="Active tasks (queued, running, scheduled) unless states are named; the newest first.",
+        parameters=[
+            OpenApiParameter("queue", str),
+            OpenApiParameter("name", str, description="The task's full name."),
+            OpenApiParameter("state", str, many=True, enum=TaskState.values, description="May be repeated."),
+        ],
+    )
 )
 class ListView(TaskView, ListAPIView):
     serializer_class = TaskSerializer
