@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from chat import stream, tasks
+from chat import accounts, stream, tasks
 from chat.errors import (
     AskerMissingError,
     ConversationNotFoundError,
@@ -44,6 +44,7 @@ def ask(
         QuestionEmptyError, QuestionTooLongError, QuestionInvalidError: if the question cannot be asked.
         AskerMissingError: if neither or both askers are given.
         ConversationNotFoundError: if the conversation is not this asker's.
+        DailyLimitReachedError: if today's questions of the asker or the tenant are used up.
     """
     question = _checked(question)
     if (user_id is None) == (member is None):
@@ -58,6 +59,7 @@ def ask(
         message = Message.objects.create(
             tenant=tenant, conversation=conversation, question=question, sent_at=timezone.now()
         )
+        accounts.reserve(message, end_user)
         transaction.on_commit(partial(_ring, message))
     return message
 
@@ -66,12 +68,15 @@ def request_stop(*, message: Message) -> Message:
     """Stop answering and keep the text so far; a queued message ends at once, one that is over stays as it is."""
     now = timezone.now()
     row = Message.objects.filter(pk=message.pk)
-    ended = row.filter(state=State.QUEUED).update(
-        state=State.DONE, finish_reason=Message.FinishReason.STOPPED, stop_requested_at=now, finished_at=now
-    )
-    if not ended:
-        row.filter(state=State.RUNNING, stop_requested_at=None).update(stop_requested_at=now)
-    message.refresh_from_db()
+    with transaction.atomic():
+        ended = row.filter(state=State.QUEUED).update(
+            state=State.DONE, finish_reason=Message.FinishReason.STOPPED, stop_requested_at=now, finished_at=now
+        )
+        if not ended:
+            row.filter(state=State.RUNNING, stop_requested_at=None).update(stop_requested_at=now)
+        message.refresh_from_db()
+        if ended:
+            accounts.settle(message)
     if ended:
         stream.append_end(message.pk, message.attempt, "done", message_body(message))
     return message
@@ -112,5 +117,5 @@ def _conversation(
 
 
 def _ring(message: Message) -> None:
-    if not tasks.ring(message.pk, message.task_id):
+    if not tasks.ring(message.pk, message.task_id, message.tenant_id):
         Message.objects.filter(pk=message.pk, state=State.QUEUED).update(sent_at=None)

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Window
+from django.db.models import Count, F, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from chat import stream, tasks
+from chat import accounts, stream, tasks
 from chat.models import Message
 from chat.payload import message_body
 from core.states import State
@@ -32,20 +32,29 @@ def close_worn_out(*, limit: int) -> int:
     worn_out = Message.objects.abandoned().filter(attempt__gte=settings.CHAT_MAX_ATTEMPTS)
     ids = list(worn_out.values_list("pk", flat=True)[:limit])
     for pk in ids:
-        closed = worn_out.filter(pk=pk).update(
-            state=State.FAILED,
-            finish_reason=Message.FinishReason.ERROR,
-            error_code="attempts_used_up",
-            error=f"Answering was cut off {settings.CHAT_MAX_ATTEMPTS} times. Please ask again.",
-            lease_token=None,
-            lease_until=None,
-            finished_at=timezone.now(),
-        )
-        if closed:
-            message = Message.objects.get(pk=pk)
+        message = _close(worn_out, pk)
+        if message is not None:
             log.error("message %s failed: attempts used up", pk)
             stream.append_end(pk, message.attempt, "error", message_body(message))
     return len(ids)
+
+
+@transaction.atomic
+def _close(worn_out: QuerySet[Message], pk: uuid.UUID) -> Message | None:
+    closed = worn_out.filter(pk=pk).update(
+        state=State.FAILED,
+        finish_reason=Message.FinishReason.ERROR,
+        error_code="attempts_used_up",
+        error=f"Answering was cut off {settings.CHAT_MAX_ATTEMPTS} times. Please ask again.",
+        lease_token=None,
+        lease_until=None,
+        finished_at=timezone.now(),
+    )
+    if not closed:
+        return None
+    message = Message.objects.select_related("tenant").get(pk=pk)
+    accounts.settle(message)
+    return message
 
 
 def ring_again(*, limit: int) -> int:
@@ -79,10 +88,10 @@ def _ring_one(pk: uuid.UUID) -> bool:
     """Ring under the row's lock, so that two sweepers do not ring twice; False if the broker is away."""
     with transaction.atomic():
         locked = Message.objects.unheard().select_for_update(skip_locked=True, of=("self",)).filter(pk=pk)
-        message = locked.only("pk", "task_id").first()
+        message = locked.only("pk", "task_id", "tenant_id").first()
         if message is None:
             return True
-        if not tasks.ring(message.pk, message.task_id):
+        if not tasks.ring(message.pk, message.task_id, message.tenant_id):
             return False
         now: datetime = timezone.now()
         Message.objects.filter(pk=pk).update(sent_at=now)

@@ -4,9 +4,10 @@ import logging
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
-from chat import answering, leases
+from chat import accounts, answering, leases
 from chat.errors import AnsweringError
 from chat.models import Message
 from chat.payload import message_body
@@ -22,7 +23,8 @@ class Draft:
     def __init__(self) -> None:
         self.citations: list[answering.Citation] = []
         self.first_token_at: datetime | None = None
-        self.ending = answering.Ending(finish_reason=Message.FinishReason.ERROR, model="")
+        self.model = ""
+        self.finish_reason: str = Message.FinishReason.ERROR
 
     def take(self, piece: answering.Piece, writer: Writer) -> None:
         match piece:
@@ -34,8 +36,10 @@ class Draft:
             case answering.Sources(citations=citations):
                 self.citations = citations
                 writer.sources([dict(citation) for citation in citations])
-            case answering.Ending():
-                self.ending = piece
+            case answering.Author(model=model):
+                self.model = model
+            case answering.Ending(finish_reason=finish_reason):
+                self.finish_reason = finish_reason
 
 
 def work(message: Message) -> None:
@@ -61,7 +65,7 @@ def work(message: Message) -> None:
             raise
         else:
             if lease.is_stopped:
-                draft.ending = answering.Ending(Message.FinishReason.STOPPED, draft.ending.model or message.model)
+                draft.finish_reason = Message.FinishReason.STOPPED
             _close(message, draft, writer, state=State.DONE)
 
 
@@ -69,12 +73,14 @@ def _close(message: Message, draft: Draft, writer: Writer, *, state: State, **va
     values |= {
         "answer": writer.text,
         "citations": draft.citations,
-        "finish_reason": Message.FinishReason.ERROR if state == State.FAILED else draft.ending.finish_reason,
-        "model": draft.ending.model,
+        "finish_reason": Message.FinishReason.ERROR if state == State.FAILED else draft.finish_reason,
+        "model": draft.model,
         "first_token_at": draft.first_token_at,
     }
-    if not Message.objects.finish(message, state=state, **values):
-        log.warning("message %s was taken over meanwhile; this attempt's answer is dropped", message.pk)
-        return
-    message.refresh_from_db()
+    with transaction.atomic():
+        if not Message.objects.finish(message, state=state, **values):
+            log.warning("message %s was taken over meanwhile; this attempt's answer is dropped", message.pk)
+            return
+        message.refresh_from_db()
+        accounts.settle(message)
     writer.end("error" if state == State.FAILED else "done", message_body(message))

@@ -55,7 +55,7 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
     """Yield the sentences that answer, or the honest statement that none does."""
     chosen = choose(question, passages)
     if not chosen:
-        yield from not_found.answer(question, passages, model=MODEL)
+        yield from not_found.answer(question, passages)
         return
     citations: list[Citation] = []
     for group in _by_page(chosen):
@@ -65,7 +65,7 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
         citations.append(Citation(n=n, url=passage.url, title=passage.title, quote=best.unit.text))
         yield Sources([*citations])
         yield from _paragraph(group, n)
-    yield Ending(Message.FinishReason.ANSWERED, MODEL)
+    yield Ending(Message.FinishReason.ANSWERED)
 
 
 def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:

@@ -8,8 +8,6 @@ numbers that cite nothing, links and images never leave (chat/answering/citing.p
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
-from django.conf import settings
-
 from chat import llm
 from chat.answering import not_found
 from chat.answering.citing import Citing
@@ -61,7 +59,6 @@ def answer(
         LLMError: if the model fails.
     """
     shown = _within_budget(passages)
-    model = settings.LLM_MODEL or "default"
     citing = Citing(shown)
     opening = ""  # held back while it may still become NO_ANSWER
     has_begun = False
@@ -77,10 +74,10 @@ def answer(
         yield from _checked(citing, citing.end())
         return
     if not has_begun:
-        yield from not_found.answer(question, passages, model=model)
+        yield from not_found.answer(question, passages)
         return
     yield from _checked(citing, citing.end())
-    yield Ending(Message.FinishReason.ANSWERED, model)
+    yield Ending(Message.FinishReason.ANSWERED)
 
 
 def _checked(citing: Citing, text: str) -> Iterator[Piece]:

@@ -12,7 +12,7 @@ from knowledge.text import language_of
 PAGES_MAX = 3
 
 
-def answer(question: str, passages: Sequence[Passage], *, model: str) -> Iterator[Piece]:
+def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
     language = language_of(question)
     citations = nearest(passages)
     if citations:
@@ -22,7 +22,7 @@ def answer(question: str, passages: Sequence[Passage], *, model: str) -> Iterato
         yield Text(f"\n\n{phrases.NEAREST_PAGES[language]}\n")
         for citation in citations:
             yield Text(f"\n- {_plain(citation['title']) or citation['url']} [{citation['n']}]")
-    yield Ending(Message.FinishReason.NOT_FOUND, model)
+    yield Ending(Message.FinishReason.NOT_FOUND)
 
 
 def nearest(passages: Sequence[Passage]) -> list[Citation]:

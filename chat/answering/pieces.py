@@ -15,6 +15,13 @@ class Citation(TypedDict):
 
 
 @dataclass(frozen=True)
+class Author:
+    """Who writes: "extractive", "greeting" or the model's name; comes first."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Text:
     """More of the answer; empty when nothing came for a while."""
 
@@ -30,10 +37,9 @@ class Sources:
 
 @dataclass(frozen=True)
 class Ending:
-    """The last piece: how it ended and what wrote it."""
+    """The last piece: how it ended."""
 
     finish_reason: str
-    model: str
 
 
-Piece = Text | Sources | Ending
+Piece = Author | Text | Sources | Ending

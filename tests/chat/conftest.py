@@ -73,9 +73,9 @@ REFUNDS_FA = """# بازگشت وجه
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def worker(django_db_setup):
-    """One real worker on high_priority for all tests that only need an answer; nobody may kill it."""
+    """One real worker on high_priority for a module's tests that only need an answer; nobody may kill it."""
     from tests.workers import running_worker
 
     with running_worker(concurrency=8) as process:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from django.conf import settings
 
 from chat.answering import extractive, generated, not_found, smalltalk
-from chat.answering.pieces import Ending, Piece, Text
+from chat.answering.pieces import Author, Ending, Piece, Text
 from chat.models import Message
 from core.database import release_connection
 from knowledge.search import search
@@ -23,16 +23,18 @@ def answer(message: Message, *, should_stop: Callable[[], bool]) -> Iterator[Pie
     """
     question = message.question
     if reply := smalltalk.reply_to(question, message.tenant.name):
+        yield Author(smalltalk.MODEL)
         yield Text(reply)
-        yield Ending(Message.FinishReason.ANSWERED, smalltalk.MODEL)
+        yield Ending(Message.FinishReason.ANSWERED)
         return
-    turns = generated.earlier_turns(message) if settings.LLM_BASE_URL else []
+    has_model = bool(settings.LLM_BASE_URL)
+    yield Author(settings.LLM_MODEL or "default" if has_model else extractive.MODEL)
+    turns = generated.earlier_turns(message) if has_model else []
     passages = search(tenant=message.tenant, query=generated.search_query(question, turns), limit=PASSAGES)
     release_connection()
     if not passages:
-        model = settings.LLM_MODEL if settings.LLM_BASE_URL else extractive.MODEL
-        yield from not_found.answer(question, [], model=model)
-    elif settings.LLM_BASE_URL:
+        yield from not_found.answer(question, passages)
+    elif has_model:
         yield from generated.answer(question, passages, turns, should_stop)
     else:
         yield from extractive.answer(question, passages)
