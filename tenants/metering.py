@@ -38,10 +38,10 @@ class Allowance:
         return None if self.limit is None else max(0, self.limit - self.used)
 
 
-def end_user_limit(end_user: EndUser) -> int | None:
+def end_user_limit(tenant: Tenant, end_user: EndUser) -> int | None:
     """Return the questions a day: the user's own limit, else the tier's, the tenant's, the installation's."""
     tier_limit = end_user.tier.daily_limit if end_user.tier else None
-    own = (end_user.daily_limit, tier_limit, end_user.tenant.end_user_daily_limit)
+    own = (end_user.daily_limit, tier_limit, tenant.end_user_daily_limit)
     return next((limit for limit in own if limit is not None), settings.LIMIT_END_USER_DAILY or None)
 
 
@@ -60,7 +60,7 @@ def reserve(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID)
     day = tenant.day_of(now)
     user_counter = tenant_counter = None
     if end_user is not None:
-        user_counter = _take(tenant, end_user, day, end_user_limit(end_user), now)
+        user_counter = _take(tenant, end_user, day, end_user_limit(tenant, end_user), now)
     limit = tenant_limit(tenant)
     if limit is not None:  # the one row that all of a tenant's questions share: last, to hold it shortly
         tenant_counter = _take(tenant, None, day, limit, now)
@@ -85,7 +85,7 @@ def settle(*, question_id: uuid.UUID, outcome: str, total_ms: int | None) -> Usa
     )
     if not settled:
         return None
-    entry = UsageEntry.objects.select_related("end_user").get(pk=question_id)
+    entry = UsageEntry.objects.get(pk=question_id)
     if is_failed:
         for counter in filter(None, (entry.user_counter, entry.tenant_counter)):
             DailyCounter.objects.filter(pk=counter, used__gt=0).update(used=F("used") - 1)
@@ -96,7 +96,7 @@ def allowance(*, tenant: Tenant, end_user: EndUser | None) -> Allowance:
     """Return what the end user, or without one the tenant, has used today."""
     now = timezone.now()
     counter = DailyCounter.objects.for_tenant(tenant).filter(end_user=end_user, day=tenant.day_of(now))
-    limit = end_user_limit(end_user) if end_user is not None else tenant_limit(tenant)
+    limit = end_user_limit(tenant, end_user) if end_user is not None else tenant_limit(tenant)
     return Allowance(limit, counter.values_list("used", flat=True).first() or 0, tenant.next_midnight(now))
 
 

@@ -8,6 +8,11 @@ from typing import Any
 from tenants.models import Tenant, WebhookDelivery, WebhookEndpoint, WebhookEvent
 
 
+def is_heard(*, tenant: Tenant, type: str) -> bool:  # noqa: A002 -- the event's own word
+    """Tell whether any endpoint of the tenant, enabled or not, asks for the type."""
+    return WebhookEndpoint.objects.subscribed(tenant=tenant, event_type=type).exists()
+
+
 def record_event(*, tenant: Tenant, type: str, payload: dict[str, Any], key: str = "") -> WebhookEvent | None:  # noqa: A002 -- the event's own word
     """Write the event and a delivery for each enabled endpoint that asks for it; None if no endpoint at all asks.
 

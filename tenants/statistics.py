@@ -23,7 +23,6 @@ from tenants.models import (
     Tenant,
     UsageEntry,
     UsageHour,
-    WebhookEndpoint,
     WebhookEvent,
 )
 
@@ -74,7 +73,7 @@ def close_hours(*, tenant: Tenant) -> list[WebhookEvent]:
     A question belongs to the first hour that is closed after its end, so none is left out and none counted twice.
     """
     this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    is_heard = WebhookEndpoint.objects.subscribed(tenant=tenant, event_type=EventType.USAGE_HOURLY).exists()
+    is_heard = outbox.is_heard(tenant=tenant, type=EventType.USAGE_HOURLY)
     unreported = UsageEntry.objects.for_tenant(tenant).filter(hour=None, settled_at__lt=this_hour)
     if not is_heard and not unreported.exists():
         return []

@@ -1,6 +1,7 @@
 """Account for questions: take a unit before one is accepted, settle it when it is over; limits and tiers."""
 
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,21 +27,21 @@ def reserve_question(*, tenant: Tenant, end_user: EndUser | None, question_id: u
 
 @transaction.atomic
 def settle_question(
-    *, tenant: Tenant, question_id: uuid.UUID, outcome: str, total_ms: int | None, result: dict[str, Any]
+    *, tenant: Tenant, question_id: uuid.UUID, outcome: str, total_ms: int | None, result: Callable[[], dict[str, Any]]
 ) -> bool:
     """Account for the end of a question, once; call it in the transaction that stores the answer.
 
-    A failed one gives its unit back. A successful one becomes the event ``query.answered`` with ``result``, and
-    `send_query_result_to_users` is rung for if any endpoint asks for it. The statistics of an end user follow.
+    A failed one gives its unit back. If an endpoint asks for it, a successful one becomes the event
+    ``query.answered`` with what ``result`` returns, and `send_query_result_to_users` is
+    rung for. The statistics of an end user follow.
     """
     entry = metering.settle(question_id=question_id, outcome=outcome, total_ms=total_ms)
     if entry is None:
         return False
     key = str(question_id)
-    if outcome in SUCCESSES:
-        event = outbox.record_event(tenant=tenant, type=EventType.QUERY_ANSWERED, payload=result, key=key)
-        if event is not None:
-            _ring_after_commit(tasks.send_query_result_to_users, message_id=key)
+    if outcome in SUCCESSES and outbox.is_heard(tenant=tenant, type=EventType.QUERY_ANSWERED):
+        outbox.record_event(tenant=tenant, type=EventType.QUERY_ANSWERED, payload=result(), key=key)
+        _ring_after_commit(tasks.send_query_result_to_users, message_id=key)
     if entry.end_user_id is not None:
         _ring_after_commit(tasks.update_user_statistics, end_user_id=str(entry.end_user_id))
     return True

@@ -33,7 +33,7 @@ def ask(tenant, end_user):
 
 
 def settle(tenant, question_id, outcome):
-    return services.settle_question(tenant=tenant, question_id=question_id, outcome=outcome, total_ms=10, result={})
+    return services.settle_question(tenant=tenant, question_id=question_id, outcome=outcome, total_ms=10, result=dict)
 
 
 def used(tenant, end_user):

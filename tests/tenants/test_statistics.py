@@ -24,7 +24,7 @@ def end_user(tenant, sent):
 
 def question(tenant, end_user, outcome="answered", total_ms=100):
     entry = services.reserve_question(tenant=tenant, end_user=end_user, question_id=uuid.uuid4())
-    services.settle_question(tenant=tenant, question_id=entry.pk, outcome=outcome, total_ms=total_ms, result={})
+    services.settle_question(tenant=tenant, question_id=entry.pk, outcome=outcome, total_ms=total_ms, result=dict)
     return entry
 
 

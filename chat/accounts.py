@@ -1,0 +1,46 @@
+"""A message in the tenant's accounts: its unit of the day's limit, the figures, and who is told of the answer."""
+
+from typing import Any
+
+from chat.models import Message
+from chat.payload import message_body
+from core.states import State
+from tenants import services as tenants
+from tenants.models import EndUser, UsageEntry
+
+_OUTCOMES = {
+    Message.FinishReason.ANSWERED: UsageEntry.Outcome.ANSWERED,
+    Message.FinishReason.NOT_FOUND: UsageEntry.Outcome.NOT_FOUND,
+    Message.FinishReason.STOPPED: UsageEntry.Outcome.STOPPED,
+}
+
+
+def reserve(message: Message, end_user: EndUser | None) -> None:
+    """Take a unit of today's limits, in the transaction that stores the question.
+
+    Raises:
+        DailyLimitReachedError: if today is used up.
+    """
+    tenants.reserve_question(tenant=message.tenant, end_user=end_user, question_id=message.pk)
+
+
+def settle(message: Message) -> None:
+    """Account for a message that is over, in the transaction that closes it; a second call changes nothing."""
+    outcome = UsageEntry.Outcome.FAILED
+    if message.state == State.DONE:
+        outcome = _OUTCOMES.get(Message.FinishReason(message.finish_reason), UsageEntry.Outcome.ANSWERED)
+    tenants.settle_question(
+        tenant=message.tenant,
+        question_id=message.pk,
+        outcome=outcome,
+        total_ms=message.milliseconds_until(message.finished_at),
+        result=lambda: _result(message),
+    )
+
+
+def _result(message: Message) -> dict[str, Any]:
+    end_user = message.conversation.end_user
+    body = message_body(message)
+    told = ("message_id", "conversation_id", "task_id", "question", "answer", "citations", "finish_reason", "model",
+            "created_at", "timings")  # fmt: skip
+    return {"user_id": end_user.external_id if end_user else None} | {name: body[name] for name in told}
