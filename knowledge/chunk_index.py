@@ -14,8 +14,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 BATCH_ROWS = 1000
 BATCH_SECONDS = 0.2  # a batch is made smaller until it takes no longer: its rows are locked meanwhile
 LOCK_TIMEOUT = "300ms"  # whoever comes after a waiting ALTER TABLE waits behind it, so it gives up soon and comes again
+MAINTENANCE_LOCK_TIMEOUT = "10s"
 LOCK_TRIES = 200
 LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code
+
+# This lock holds up no reader and no writer. An autovacuum, which may take minutes over an HNSW index, gives way to
+# whoever has waited a second for it, which the short timeout would never do.
+_STOP_AUTOVACUUM = "LOCK TABLE tenant_knowledge IN SHARE UPDATE EXCLUSIVE MODE"
 
 # The old code writes NULL by name, which a default does not stop, and updates rows that hold NULL, which the
 # CHECK would refuse: the trigger lets it run on beside every step, and after a rollback of the code.
@@ -126,8 +131,8 @@ def _run(connection: BaseDatabaseWrapper, statements: str) -> None:
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
             with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-                cursor.execute(statements)
+                cursor.execute(f"SET LOCAL lock_timeout = '{MAINTENANCE_LOCK_TIMEOUT}'; {_STOP_AUTOVACUUM}")
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {statements}")
             return
         except OperationalError as exc:
             if getattr(exc.__cause__, "pgcode", "") != LOCK_NOT_AVAILABLE or not tries_left:

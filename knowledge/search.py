@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Case, FloatField, Value, When
+from django.db.models import Case, FloatField, Func, IntegerField, Value, When
+from django.db.models.lookups import Exact
 from pgvector.django import CosineDistance
 
 from knowledge import embeddings, text_search, vector_search
@@ -16,9 +17,10 @@ from tenants.models import Tenant
 
 QUERY_WORDS_MAX = 32
 READ_MAX = 40
-RRF_K = 10  # measured better than the usual 60 (docs/knowledge.md): the first ranks are worth more
-WORDS_WEIGHT = 1.0
-MEANING_WEIGHT = 1.0
+# Measured in docs/knowledge.md. A first rank is worth 1/11, a highest score 1/10: the rank says who is ahead, the
+# score how far, and two passages that each lead one list do not tie.
+RRF_K = 10
+SCORE_WEIGHT = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -57,19 +59,23 @@ def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
         if vector
         else {}
     )
-    scores = fuse(list(hits.scores), list(near))
+    scores = fuse(hits.scores, near)
     return _passages(tenant, scores, vector, hits)[:limit]
 
 
-def fuse(by_words: list[int], by_meaning: list[int]) -> dict[int, float]:
-    """Return the reciprocal rank fusion of two rankings, best first.
+def fuse(by_words: dict[int, float], by_meaning: dict[int, float]) -> dict[int, float]:
+    """Return the fusion of two rankings by reciprocal rank and a share of each scaled score, best first.
 
-    Source: Cormack, Clarke & Büttcher, Reciprocal Rank Fusion (SIGIR 2009).
+    Source: Cormack, Clarke & Büttcher, Reciprocal Rank Fusion (SIGIR 2009); Bruch, Gai & Ingber, An Analysis of
+    Fusion Functions for Hybrid Retrieval (TOIS 2023), for what the scores add.
     """
+    # Cosines of one model lie close together, far from 0: the lowest candidate is their zero. BM25 has its own.
     scores: dict[int, float] = {}
-    for ranking, weight in ((by_words, WORDS_WEIGHT), (by_meaning, MEANING_WEIGHT)):
-        for rank, chunk_id in enumerate(ranking, start=1):
-            scores[chunk_id] = scores.get(chunk_id, 0.0) + weight / (RRF_K + rank)
+    for ranking, low in ((by_words, 0.0), (by_meaning, min(by_meaning.values(), default=0.0))):
+        span = max(ranking.values(), default=0.0) - low
+        for rank, (chunk_id, score) in enumerate(ranking.items(), start=1):
+            scaled = (score - low) / span if span else 1.0
+            scores[chunk_id] = scores.get(chunk_id, 0.0) + 1 / (RRF_K + rank) + SCORE_WEIGHT * scaled
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -107,6 +113,7 @@ def _cosine(vector: list[float] | None) -> Case | Value:
     if vector is None:
         return Value(None, output_field=FloatField())
     comparable = When(
+        Exact(Func("embedding", function="vector_dims", output_field=IntegerField()), len(vector)),
         embedding_model=embeddings.model_id(),
         then=1 - CosineDistance("embedding", vector),
     )

@@ -14,7 +14,7 @@ CANDIDATES = 100
 BM25_K1 = 1.2
 BM25_B = 0.75
 # What one occurrence counts for: in the title, in a heading, in the text.
-OCCURRENCE = {"A": 1.0, "B": 1.0, "C": 1.0, "D": 1.0}
+OCCURRENCE = {"A": 2.0, "B": 2.0, "D": 1.0}
 
 # The sum of the found words' idf picks the candidates: it needs the index alone. Only the candidates' own word
 # lists, which mostly lie out of the row, are read, for the number of times each word occurs.
