@@ -8,7 +8,7 @@ from django.db.models import Count, F, Min, Q
 from django.utils import timezone
 
 from crawl import sending
-from crawl.models import CrawlRun, Page, PageBody
+from crawl.models import CrawlRun, Page, PageBody, PageQuerySet
 from crawl.urls import Scope
 from knowledge import services as knowledge
 
@@ -113,6 +113,8 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
     if reason in {Page.Reason.UNREADABLE, Page.Reason.CRASHED}:
         values |= {"text_hash": ""}
     with transaction.atomic():
+        if state != Page.State.DONE and page.run_id is not None:
+            _reconsider(Page.objects.filter(run=page.run_id, reason=Page.Reason.CANONICAL, detail=page.url))
         Page.objects.filter(pk=page.pk).update(
             state=state, reason=reason, detail=detail[:2000], send_at=None, lease_until=None, not_before=None, **values
         )
@@ -124,10 +126,12 @@ def _forget(page: Page) -> None:
     if page.document_id is not None:
         knowledge.remove_page(tenant=page.tenant, url=page.url)
     if page.text_hash:
-        duplicates = Page.objects.filter(duplicate_of=page, run=page.run)
-        duplicates.update(
-            state=Page.State.QUEUED, reason="", detail="", attempts=0, duplicate_of=None, etag="", body_hash=""
-        )
+        _reconsider(Page.objects.filter(run=page.run_id, duplicate_of=page))
+
+
+def _reconsider(pages: PageQuerySet) -> None:
+    """Fetch again those that were set aside in favour of a page whose text is not kept after all."""
+    pages.update(state=Page.State.QUEUED, reason="", detail="", attempts=0, duplicate_of=None, etag="", body_hash="")
 
 
 def store_body(page: Page, *, body: PageBody, **values: object) -> None:

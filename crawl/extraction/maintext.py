@@ -16,9 +16,16 @@ ZWNJ = "\u200c"
 # misspelt. A printable stand-in takes its place in the tree (not in the source, where it may be written &zwnj;).
 STAND_IN = "\ua78f"
 LITTLE_CHARS = 200
+_SHARE_EXPECTED = 0.6  # of what the page marks as its content; less, and trafilatura took it for boilerplate
 TEXT_MAX_CHARS = 1_000_000
-_NODES_MAX = 60_000  # trafilatura's time grows faster than the page; beyond this the plain rendering has to do
+_NODES_MAX = 30_000  # trafilatura's time grows faster than the page; beyond this the plain rendering has to do
+_DIFFERENCE_CHARS = 400
+_PERMALINKS = {"¶", "#", "§", "🔗", "Link", "Permalink"}
+_HEADINGS_MANY = 3
+_HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
+_FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
+_ESCAPED = re.compile(r"(?<!^)\\([_*<>\[\]~`])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -29,31 +36,53 @@ class Extracted:
 
 def extract(page: ParsedPage) -> Extracted:
     """Return the page's main text; empty if it has none."""
-    own = ""
-    if sum(1 for _element in page.tree.iter()) <= _NODES_MAX:
-        own = _by_trafilatura(page.tree)
-    if len(own) >= LITTLE_CHARS:
-        return Extracted(_clean(own), is_fallback=False)
-    semantic = render(_semantic_root(page.tree))
-    if len(semantic) > 2 * len(own):
-        return Extracted(_clean(semantic), is_fallback=True)
-    return Extracted(_clean(own), is_fallback=False)
+    tree = deepcopy(page.tree)
+    _remove_permalinks(tree)
+    marked = _marked_root(tree)
+    semantic = render(tree if marked is None else marked)
+    own = _by_trafilatura(tree)
+    is_better = _lacks(own, semantic, is_marked=marked is not None)
+    return Extracted(_clean(semantic if is_better else own), is_fallback=is_better)
+
+
+def _lacks(own: str, semantic: str, *, is_marked: bool) -> bool:
+    """Return whether trafilatura took content for boilerplate, so that the plain rendering serves better."""
+    if len(own) < LITTLE_CHARS and len(semantic) > 2 * len(own):
+        return True
+    if len(_HEADING.findall(semantic)) >= _HEADINGS_MANY and not _HEADING.search(own):
+        return True
+    expected = min(_SHARE_EXPECTED * len(semantic), len(semantic) - _DIFFERENCE_CHARS)
+    return is_marked and len(own) < expected
+
+
+def _remove_permalinks(tree: HtmlElement) -> None:
+    """Take the ¶ after headings away."""
+    for link in list(tree.iter("a")):
+        if (link.get("href") or "").startswith("#") and link.text_content().strip() in _PERMALINKS:
+            link.drop_tree()
 
 
 def _by_trafilatura(tree: HtmlElement) -> str:
-    copy = deepcopy(tree)
-    _swap(copy, ZWNJ, STAND_IN)
+    """Return trafilatura's Markdown, "" for a page too large for it. Changes the tree."""
+    if sum(1 for _element in tree.iter()) > _NODES_MAX:
+        return ""
+    _swap(tree, ZWNJ, STAND_IN)
     markdown = trafilatura.extract(
-        copy,
+        tree,
         output_format="markdown",
         include_comments=False,
         include_tables=True,
         include_links=False,
         include_images=False,
         include_formatting=True,
-        favor_recall=False,
     )
-    return (markdown or "").replace(STAND_IN, ZWNJ)
+    return _unescape((markdown or "").replace(STAND_IN, ZWNJ))
+
+
+def _unescape(markdown: str) -> str:
+    """Take back escapes outside code: the text is searched and quoted, where «utf8\\_to» would be misspelt."""
+    parts = _FENCE.split(markdown)
+    return "".join(part if part.startswith("```") else _ESCAPED.sub(r"\1", part) for part in parts)
 
 
 def _swap(tree: HtmlElement, old: str, new: str) -> None:
@@ -64,13 +93,13 @@ def _swap(tree: HtmlElement, old: str, new: str) -> None:
             element.tail = element.tail.replace(old, new)
 
 
-def _semantic_root(tree: HtmlElement) -> HtmlElement:
+def _marked_root(tree: HtmlElement) -> HtmlElement | None:
+    """Return the one element that the page itself calls its content, if there is such."""
     for path in ("//main", '//*[@role="main"]', "//article"):
         found = tree.xpath(path)
         if len(found) == 1:
             return found[0]
-    body = tree.find("body")
-    return tree if body is None else body
+    return None
 
 
 def _clean(markdown: str) -> str:

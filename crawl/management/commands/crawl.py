@@ -78,9 +78,7 @@ class Command(BaseCommand):
             raise CommandError(str(exc), returncode=EXIT_USAGE) from exc
 
     def _active_run(self, website: Website) -> CrawlRun:
-        run = website.runs.order_by("-created_at").first()
-        assert run is not None  # one was active a moment ago
-        return run
+        return website.runs.latest("created_at")
 
     def _follow(self, run: CrawlRun, *, is_quiet: bool) -> None:
         console = Console(stderr=True)

@@ -1,0 +1,98 @@
+"""Websites and what came of crawling them: a row and a reason for every URL."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from core.errors import PasokhError
+from core.record_admin import KeptAdmin, RecordAdmin
+from crawl import services
+from crawl.models import CrawlRun, Host, Page, PageBody, Website
+
+
+class WebsiteForm(forms.ModelForm):
+    """A new website goes through the service, which checks its URL and returns the one that exists already."""
+
+    class Meta:
+        model = Website
+        fields = ["tenant", "root_url", "name", "include_patterns", "exclude_patterns", "max_pages", "max_depth"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if self.instance._state.adding and not self.errors:
+            try:
+                self.instance = services.add_website(
+                    tenant=cleaned["tenant"],
+                    url=cleaned["root_url"],
+                    include=cleaned["include_patterns"],
+                    exclude=cleaned["exclude_patterns"],
+                    max_pages=cleaned["max_pages"],
+                    max_depth=cleaned["max_depth"],
+                    name=cleaned["name"],
+                )
+            except PasokhError as exc:
+                raise ValidationError(str(exc)) from exc
+            cleaned["root_url"] = self.instance.root_url
+        return cleaned
+
+
+@admin.register(Website)
+class WebsiteAdmin(KeptAdmin):
+    form = WebsiteForm
+    list_display = ["__str__", "root_url", "tenant", "max_pages", "created_at"]
+    list_select_related = ["tenant"]
+    search_fields = ["root_url", "name"]
+    autocomplete_fields = ["tenant"]
+    actions = ["crawl_now"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Website | None = None) -> list[str]:
+        return ["tenant", "root_url"] if obj else []
+
+    @admin.action(description=_("Crawl the selected websites now"))
+    def crawl_now(self, request: HttpRequest, queryset: QuerySet[Website]) -> None:
+        for website in queryset:
+            try:
+                services.start_crawl(website=website)
+            except PasokhError as exc:
+                self.message_user(request, f"{website}: {exc}", messages.WARNING)
+            else:
+                self.message_user(request, _("%(website)s is being crawled.") % {"website": website}, messages.SUCCESS)
+
+
+@admin.register(CrawlRun)
+class CrawlRunAdmin(RecordAdmin):
+    list_display = ["website", "tenant", "state", "stage", "created_at", "finished_at", "error"]
+    list_filter = ["state"]
+    list_select_related = ["website", "tenant"]
+    actions = ["cancel"]
+
+    @admin.action(description=_("Stop the selected crawls"))
+    def cancel(self, request: HttpRequest, queryset: QuerySet[CrawlRun]) -> None:
+        stopped = sum(services.cancel_crawl(run=run) for run in queryset)
+        self.message_user(request, _("%(count)s crawls were stopped.") % {"count": stopped}, messages.SUCCESS)
+
+
+@admin.register(Page)
+class PageAdmin(RecordAdmin):
+    list_display = ["url", "website", "state", "reason", "http_status", "fetched_at"]
+    list_filter = ["state"]
+    list_select_related = ["website"]
+    search_fields = ["url"]
+
+
+@admin.register(PageBody)
+class PageBodyAdmin(RecordAdmin):
+    list_display = ["page", "content_type"]
+    list_select_related = ["page"]
+    exclude = ["compressed"]
+
+
+@admin.register(Host)
+class HostAdmin(RecordAdmin):
+    list_display = ["name", "next_request_at", "lease_until"]
+    search_fields = ["name"]
