@@ -42,7 +42,7 @@ ERRORS = {"4XX": "The request was refused.", "5XX": "It went wrong on our side."
 FIRST_ERROR = 400
 
 
-class APIKeyScheme(OpenApiAuthenticationExtension):
+class APIKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "tenants.authentication.APIKeyAuthentication"
     name = "ApiKey"
 

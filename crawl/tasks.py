@@ -20,17 +20,18 @@ TIME_LIMIT_SECONDS = 50
     soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
     time_limit=TIME_LIMIT_SECONDS,
 )
-def crawl_website_task(*, run_id: str, ticket: int | None = None) -> None:
-    """Work on one slice of the run, which sends its own next slice."""
+def crawl_website_task(*, run_id: str, ticket: int | None = None) -> bool:
+    """Work on one slice of the run, which sends its own next slice; False if the run is not free."""
     run = CrawlRun.objects.claim(run_id, ticket)
     if run is None:
-        return
+        return False
     try:
         slices.run_slice(run)
     except Exception:
         log.exception("crawl_slice_failed", run_id=run_id)
         finishing.finish(run, error="The crawl met an internal error.")
         raise
+    return True
 
 
 @shared_task(
@@ -38,11 +39,11 @@ def crawl_website_task(*, run_id: str, ticket: int | None = None) -> None:
     soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
     time_limit=TIME_LIMIT_SECONDS,
 )
-def process_page_content(*, page_id: int) -> None:
-    """Take the text out of one fetched page."""
+def process_page_content(*, page_id: int) -> bool:
+    """Take the text out of one fetched page; False if it is not free."""
     page = Page.objects.claim(page_id)
     if page is None:
-        return
+        return False
     try:
         processing.process(page)
     except Exception:
@@ -51,3 +52,4 @@ def process_page_content(*, page_id: int) -> None:
         if page.run is not None:
             processing.wake(page.run)
         raise
+    return True

@@ -4,8 +4,8 @@ import logging
 import uuid
 
 from celery import shared_task
-from kombu.exceptions import OperationalError
 
+from core import enqueue
 from knowledge import sync_queue
 from knowledge.embeddings import EmbeddingError
 from knowledge.models import SyncItem
@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 @shared_task(name="knowledge.sync_embeddings_task")
-def sync_embeddings_task(*, document_id: str) -> None:
-    """Make the vectors a document lacks, a slice at a time."""
+def sync_embeddings_task(*, document_id: str) -> bool:
+    """Make the vectors a document lacks, a slice at a time; False if another worker has it."""
     item = SyncItem.objects.claim(document_id)
     if item is None:
-        return
+        return False
     try:
         if sync_queue.work_on(item):
             sync_queue.finish(item)
@@ -34,6 +34,7 @@ def sync_embeddings_task(*, document_id: str) -> None:
         raise
     finally:
         send_due(tenant_id=item.tenant_id)
+    return True
 
 
 @shared_task(name="knowledge.process_sync_queue", ignore_result=False)
@@ -46,12 +47,10 @@ def process_sync_queue() -> int:
 def send_due(*, tenant_id: uuid.UUID | None = None, limit: int = SEND_LIMIT) -> int:
     """Send the messages that the tenants' windows have room for; an unreachable broker leaves them due."""
     waiting = sync_queue.take_due(tenant_id=tenant_id, limit=limit)
-    sent = 0
-    try:
-        for document_id in waiting:
-            sync_embeddings_task.delay(document_id=str(document_id))
-            sent += 1
-    except OperationalError as exc:
-        logger.warning("the broker does not answer, %d documents wait: %s", len(waiting) - sent, exc)
-        sync_queue.give_back(waiting[sent:])
-    return sent
+    owners = dict(SyncItem.objects.filter(document_id__in=waiting).values_list("document_id", "tenant_id"))
+    for sent, document_id in enumerate(waiting):
+        kwargs = {"document_id": str(document_id)}
+        if not enqueue.publish(sync_embeddings_task, kwargs, tenant_id=owners.get(document_id)):
+            sync_queue.give_back(waiting[sent:])
+            return sent
+    return len(waiting)

@@ -31,7 +31,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from knowledge import tasks
 
     ids: list[str] = []
-    monkeypatch.setattr(tasks.sync_embeddings_task, "delay", lambda *, document_id: ids.append(document_id))
+    monkeypatch.setattr(
+        tasks.sync_embeddings_task, "apply_async", lambda *, kwargs, **_options: ids.append(kwargs["document_id"])
+    )
     return ids
 
 

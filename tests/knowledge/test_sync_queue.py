@@ -235,7 +235,7 @@ def test_an_unreachable_broker_loses_nothing_and_stops_no_crawl(store, tenant, m
     def refuse(**_kwargs: object) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(tasks.sync_embeddings_task, "delay", refuse)
+    monkeypatch.setattr(tasks.sync_embeddings_task, "apply_async", refuse)
     store(tenant, URL, "text")
 
     assert SyncItem.objects.get().sent_at is None
