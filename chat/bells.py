@@ -58,7 +58,7 @@ class Bells:
 
     def __init__(self) -> None:
         self._waiters: dict[str, set[Waiter]] = {}  # by channel
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pubsub: PubSub | None = None
 
     @asynccontextmanager
@@ -79,12 +79,13 @@ class Bells:
             self._waiters[channel].discard(waiter)
             if not self._waiters[channel]:
                 del self._waiters[channel]
-                await self._tell("unsubscribe", channel)
+                if self._waiters:  # else the listener is about to close the connection
+                    await self._tell("unsubscribe", channel)
 
     def _ensure_running(self) -> None:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look_at_rows())]
+        for run in (self._listen, self._look_at_rows):  # each by itself: they notice at different times that all left
+            if run.__name__ not in self._tasks or self._tasks[run.__name__].done():
+                self._tasks[run.__name__] = asyncio.create_task(run())
 
     async def _tell(self, command: str, channel: str) -> None:
         if self._pubsub is None:
