@@ -3,33 +3,24 @@
 A message that is lost costs seconds: `tenants.sweeping` rings again for every row that waits.
 """
 
-import logging
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
 from celery import Task, shared_task
 from django.conf import settings
-from kombu.exceptions import OperationalError
-from redis import RedisError
 
+from core import enqueue
 from core.states import OPEN_STATES
 from tenants import announcing, delivering, metering, statistics, tiering
 from tenants.models import EndUser, EventType, Tenant, TierRule, WebhookDelivery, WebhookEvent
-
-log = logging.getLogger(__name__)
 
 TIER_BATCH = 500
 
 
 def ring(task: Task, **kwargs: Any) -> bool:
     """Send the message; False if the broker is away, which the sweeper or the next period repairs."""
-    try:
-        task.apply_async(kwargs=kwargs, retry=False)
-    except (OperationalError, RedisError, OSError) as exc:
-        log.warning("%s could not be sent to the workers: %s", task.name, type(exc).__name__)
-        return False
-    return True
+    return enqueue.publish(task, kwargs, tenant_id=kwargs.get("tenant_id"))
 
 
 def ring_for_events(events: Iterable[WebhookEvent]) -> None:
