@@ -1,13 +1,13 @@
-"""Errors with a name, and their one form over HTTP: problem details (RFC 9457)."""
+"""Errors with a name, and their one form over HTTP: problem details (RFC 9457).
+
+Imports nothing of DRF, which imports this through the classes that its settings name.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
-from rest_framework import exceptions
-from rest_framework.response import Response
-from rest_framework.views import exception_handler
 
 from core.requests import request_id
 
@@ -40,39 +40,6 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]
 
 def problem_json(status: int, code: str, detail: str, **extra: Any) -> JsonResponse:
     return JsonResponse(problem(status, code, detail, **extra), status=status, content_type=PROBLEM_TYPE)
-
-
-def problem_response(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn any expected exception of an API view into a problem; None leaves a bug to be a 500."""
-    if isinstance(exc, PasokhError):
-        response = Response(problem(exc.status, exc.code, str(exc)), status=exc.status, headers=dict(exc.headers))
-    else:
-        default = exception_handler(exc, context)
-        if default is None:
-            return None
-        response = default
-        response.data = _describe(exc, response)
-    response.content_type = PROBLEM_TYPE
-    return response
-
-
-def _describe(exc: Exception, response: Response) -> dict[str, Any]:
-    if isinstance(exc, exceptions.ValidationError):
-        return problem(
-            response.status_code, "invalid", "The request has invalid fields.", errors=_flatten(exc.get_full_details())
-        )
-    detail = response.data.get("detail", "") if isinstance(response.data, dict) else ""
-    code = getattr(detail, "code", "error")
-    return problem(response.status_code, code, str(detail))
-
-
-def _flatten(details: Any, pointer: str = "") -> list[dict[str, str]]:
-    """Return a flat list of ``{pointer, code, detail}``, the pointer being an RFC 6901 path into the body."""
-    if isinstance(details, dict) and "message" in details and "code" in details:
-        return [{"pointer": pointer or "/", "code": str(details["code"]), "detail": str(details["message"])}]
-    if isinstance(details, dict):
-        return [error for key, value in details.items() for error in _flatten(value, f"{pointer}/{key}")]
-    return [error for value in details for error in _flatten(value, pointer)]
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
