@@ -179,10 +179,11 @@ TASKS_UNHEARD_HOURS = 24  # a task that no worker took for so long is closed as 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.APIKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.KeyMayCall"],
+    "DEFAULT_THROTTLE_CLASSES": ["tenants.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "core.errors.problem_response",
+    "EXCEPTION_HANDLER": "core.problems.problem_response",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }
