@@ -101,7 +101,7 @@ def _parser() -> MarkdownIt:
     # Without "reference" an answer cannot redefine [1]; without "text_join" an escaped \[1\] stays apart from [1].
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["table", "strikethrough"])
     parser.disable(["reference", "text_join"])
-    parser.validateLink = lambda _url: True  # type: ignore[method-assign]  # decided in _inline, where text can stay
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]  # decided in _inline, where text can stay
     for name in ("fence", "code_block"):
         parser.add_render_rule(name, _code)
     parser.add_render_rule("code_inline", _inline_code)

@@ -87,8 +87,10 @@ async def lines(message: Message, *, language: str, after: str) -> AsyncIterator
             began = time.perf_counter()
             yield _event(reader, language)
             await asyncio.sleep(0 if reader.is_over else max(UPDATE_SECONDS, _since(began) / RENDER_SHARE))
+        await reading
     finally:
         reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def _since(began: float) -> float:

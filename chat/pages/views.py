@@ -77,7 +77,7 @@ def ask(request: HttpRequest) -> JsonResponse:
         )
     except PasokhError as exc:
         return _failed(exc.status, exc.code, str(FAILURES.get(exc.code, FAILURE)))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, RecursionError):
         return _failed(400, "invalid", str(FAILURE))
     return JsonResponse(
         {
@@ -126,7 +126,7 @@ def _page(request: HttpRequest, tenant: Tenant, current: Conversation | None) ->
 
 
 def _tenants_of(user: User | AnonymousUser) -> QuerySet[Tenant]:
-    own = Membership.objects.filter(user_id=user.pk).values("tenant_id")
+    own = Membership.objects.filter(user__pk=user.pk or 0).values("tenant_id")
     return Tenant.objects.filter(is_active=True, pk__in=own).order_by("name")
 
 
