@@ -31,6 +31,34 @@ def end(places: Places) -> int:
     return len(found)
 
 
+def stop_deaf(places: Places) -> None:
+    """Stop services that missed their manager's signal because they had just been started.
+
+    Between fork and exec a child still has the manager's handlers, which swallow the signal; the program that follows
+    would run on until it is killed. It is known by taking SIGTERM as the system does: it has no work yet.
+    """
+    for pid in find(places):
+        status = _status(pid)
+        is_deaf = not int(status.get("SigCgt", "ffffffff"), 16) >> (signal.SIGTERM - 1) & 1
+        if is_deaf and "supervisor.supervisord" in _command(int(status.get("PPid", "0"))):
+            _signal(pid, signal.SIGTERM)
+
+
+def _status(pid: int) -> dict[str, str]:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def find(places: Places) -> list[int]:
     """Return the ids of the processes of the kept session that work inside this checkout.
 

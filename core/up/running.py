@@ -47,7 +47,8 @@ def end_manager(places: Places, pid: int, force: threading.Event | None = None) 
         while _is_alive(pid):
             if force is not None and force.is_set():
                 os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
+            leftovers.stop_deaf(places)
+            time.sleep(0.2)
     leftovers.end(places)
     places.socket().unlink(missing_ok=True)
 
