@@ -21,7 +21,8 @@ TEXT_MAX_CHARS = 1_000_000
 _NODES_MAX = 30_000  # trafilatura's time grows faster than the page; beyond this the plain rendering has to do
 _DIFFERENCE_CHARS = 400
 _PERMALINKS = {"¶", "#", "§", "🔗", "Link", "Permalink"}
-_HEADINGS_MANY = 3
+_HEADINGS_MANY = 5
+_SHARE_EXPECTED_WITH_HEADINGS = 0.8
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 _FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
@@ -50,7 +51,7 @@ def _lacks(own: str, semantic: str, *, is_marked: bool) -> bool:
     if len(own) < LITTLE_CHARS and len(semantic) > 2 * len(own):
         return True
     if len(_HEADING.findall(semantic)) >= _HEADINGS_MANY and not _HEADING.search(own):
-        return True
+        return len(own) < _SHARE_EXPECTED_WITH_HEADINGS * len(semantic)
     expected = min(_SHARE_EXPECTED * len(semantic), len(semantic) - _DIFFERENCE_CHARS)
     return is_marked and len(own) < expected
 
