@@ -72,7 +72,7 @@ ASGI_APPLICATION = "core.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [],
+        "DIRS": [BASE_DIR / "core" / "templates"],  # before the apps', so that the admin wears our name
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
