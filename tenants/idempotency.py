@@ -12,13 +12,13 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import close_old_connections
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
 
+from core.database import release_connection
 from core.errors import API_PREFIX, problem_json
 from tenants.authentication import HEADER as KEY_HEADER
 from tenants.models import APIKey, IdempotentRequest
@@ -126,7 +126,7 @@ def finish(row: IdempotentRequest, response: HttpResponseBase | None) -> None:
         )
     else:
         mine.delete()
-    close_old_connections()
+    release_connection()
 
 
 def _applies(request: HttpRequest) -> bool:
