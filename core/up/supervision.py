@@ -102,6 +102,8 @@ def service_variables(places: Places, environment: Environment) -> dict[str, str
         "VAR_DIR": str(places.var),
         "PASOKH_ENV_FILE": str(places.env_file),
         "PASOKH_SOCKET": str(places.socket()),
+        # Someone waits for Ctrl-C: unfinished background work goes back to its queue after this long.
+        "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": os.environ.get("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "3"),
         "UVICORN_HOST": os.environ.get("UVICORN_HOST", "127.0.0.1"),
         "UVICORN_PORT": str(environment.port),
         "FLOWER_ADDRESS": "127.0.0.1",
