@@ -92,7 +92,7 @@ class Bells:
             return  # the listener subscribes to all when it connects
         try:
             await getattr(self._pubsub, command)(channel)
-        except (RedisError, OSError):
+        except (RedisError, OSError, AttributeError):  # the last is redis-py's own, while it reconnects
             log.warning("bells: could not %s", command)
 
     async def _listen(self) -> None:
@@ -100,15 +100,19 @@ class Bells:
             try:
                 async with async_client().pubsub() as pubsub:
                     await pubsub.subscribe(*self._waiters)
-                    self._pubsub = pubsub
-                    self._ring_all()
-                    while self._waiters:
-                        self._hear(await pubsub.get_message(timeout=1.0))
+                    await self._hear_all(pubsub)
             except (RedisError, OSError) as exc:
                 log.warning("bells: no connection to Redis: %s", type(exc).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)
-            finally:
-                self._pubsub = None
+
+    async def _hear_all(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+        self._ring_all()
+        try:
+            while self._waiters:
+                self._hear(await pubsub.get_message(timeout=1.0))
+        finally:
+            self._pubsub = None  # before it closes: nobody shall speak on a closing connection
 
     def _hear(self, said: dict[str, Any] | None) -> None:
         """Ring the channel's waiters; also when Redis confirms a subscription, for what came just before it."""

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def position(last_event_id: str | None) -> str:
     return last_event_id if last_event_id and _EVENT_ID.fullmatch(last_event_id) else BEGINNING
 
 
-async def follow(message: Message, *, after: str = BEGINNING) -> AsyncIterator[Event | None]:
+async def follow(message: Message, *, after: str = BEGINNING) -> AsyncGenerator[Event | None, None]:
     """Yield the message's events after ``after`` up to the last one; None is a sign of life in silence.
 
     Without Redis, or after the stream has expired, the whole answer comes from the row once it is over.

@@ -4,12 +4,12 @@ import logging
 import uuid
 
 from celery import shared_task
-from kombu.exceptions import OperationalError
-from redis import RedisError
 
 from chat import working
 from chat.models import Message
-from core.enqueue import headers_for
+from core.enqueue import BROKER_ERRORS, headers_for
+
+__all__ = ["BROKER_ERRORS", "answer_message_task", "ring", "ring_next"]
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +19,16 @@ RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "in
 
 
 @shared_task(name="chat.answer_message_task", ignore_result=True)
-def answer_message_task(*, message_id: str) -> None:
-    """Answer the message if it is free; a second delivery of the same doorbell returns at once."""
+def answer_message_task(*, message_id: str) -> bool:
+    """Answer the message if it is free; a second delivery of the same doorbell returns False at once."""
     message = Message.objects.claim(message_id)
     if message is None:
-        return
+        return False
     try:
         working.work(message)
     finally:
         ring_next(message.tenant_id)
+    return True
 
 
 def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
@@ -39,7 +40,7 @@ def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID) -> boo
             headers=headers_for(tenant_id),
             retry_policy=RETRY_POLICY,
         )
-    except (OperationalError, RedisError, OSError) as exc:
+    except BROKER_ERRORS as exc:
         log.warning("message %s could not be sent to the workers: %s", message_id, type(exc).__name__)
         return False
     return True

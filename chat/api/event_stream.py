@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from django.http import HttpRequest, StreamingHttpResponse
 
@@ -25,8 +26,9 @@ async def event_stream(message: Message, request: HttpRequest) -> StreamingHttpR
 
 async def _lines(message: Message, after: str) -> AsyncIterator[str]:
     yield "retry: 1000\n\n"
-    async for event in follow(message, after=after):
-        yield ": still here\n\n" if event is None else _as_text(event)
+    async with aclosing(follow(message, after=after)) as events:
+        async for event in events:
+            yield ": still here\n\n" if event is None else _as_text(event)
 
 
 def _as_text(event: Event) -> str:

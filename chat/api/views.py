@@ -30,6 +30,7 @@ _PROBLEMS = dict.fromkeys((400, 401, 404), OpenApiResponse(ProblemSerializer, "A
 
 
 class ChatView(APIView):
+    required_scope = "query"
     renderer_classes = [JSONRenderer, EventStreamRenderer]
     parser_classes = [BoundedJSONParser]
 

@@ -4,24 +4,27 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('chat', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("chat", "0001_initial"),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='message',
-            name='error_code',
+            model_name="message",
+            name="error_code",
             field=models.CharField(blank=True, max_length=40),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(condition=models.Q(('state__in', ('queued', 'running'))), fields=['tenant', 'created_at'], name='message_waiting'),
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("state__in", ("queued", "running"))),
+                fields=["tenant", "created_at"],
+                name="message_waiting",
+            ),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['lease_token'], name='message_leased'),
+            model_name="message",
+            index=models.Index(condition=models.Q(("state", "running")), fields=["lease_token"], name="message_leased"),
         ),
     ]
