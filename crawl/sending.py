@@ -3,13 +3,17 @@
 from datetime import datetime, timedelta
 from functools import partial
 
+import structlog
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from kombu.exceptions import KombuError, OperationalError
 
 from core.celery import app
 from core.enqueue import headers_for
 from crawl.models import CrawlRun, Page
+
+log = structlog.get_logger(__name__)
 
 RESEND_SECONDS = 30  # doubled with each message that nobody took, so that a long queue is not made longer
 RESEND_MAX_DOUBLINGS = 6
@@ -33,7 +37,11 @@ def send_page(page: Page) -> None:
 
 
 def _after_commit(name: str, tenant_id: object, **kwargs: object) -> None:
-    # By name, because the tasks import this module. Robust: with the broker away the error is logged, and the sweeper
-    # sends again what the row says.
-    publish = partial(app.send_task, name, kwargs=kwargs, headers=headers_for(tenant_id))
-    transaction.on_commit(publish, robust=True)
+    transaction.on_commit(partial(_publish, name, tenant_id, kwargs))
+
+
+def _publish(name: str, tenant_id: object, kwargs: dict[str, object]) -> None:
+    try:
+        app.send_task(name, kwargs=kwargs, headers=headers_for(tenant_id))  # by name: the tasks import this module
+    except (OperationalError, KombuError, OSError) as exc:
+        log.error("task could not be sent; the sweeper will", task=name, error=str(exc), **kwargs)
