@@ -7,6 +7,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
 
+from core.enqueue import publish
 from core.states import OPEN_STATES, State
 from tenants import delivering, statistics, tasks
 from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
@@ -40,12 +41,12 @@ def ring_endpoints(*, limit: int) -> int:
             .order_by(F("rung_at").asc(nulls_first=True))
             .select_for_update(skip_locked=True, no_key=True, of=("self",))
         )
-        endpoints = dict(waiting.values_list("pk", Subquery(due.values("pk")[:1]))[:limit])
-        WebhookEndpoint.objects.filter(pk__in=list(endpoints)).update(rung_at=now)
+        endpoints = list(waiting.values_list("pk", "tenant_id", Subquery(due.values("pk")[:1]))[:limit])
+        WebhookEndpoint.objects.filter(pk__in=[pk for pk, _tenant, _delivery in endpoints]).update(rung_at=now)
     deadline = time.monotonic() + PUBLISHING_SECONDS
     rung = 0
-    for delivery_id in endpoints.values():
-        if time.monotonic() > deadline or not tasks.ring(tasks.deliver_webhook_task, delivery_id=str(delivery_id)):
+    for _pk, tenant_id, delivery_id in endpoints:
+        if time.monotonic() > deadline or not tasks.ring_for_delivery(delivery_id, tenant_id):
             break
         rung += 1
     return rung
@@ -56,10 +57,10 @@ def ring_notifications(*, limit: int) -> int:
     now = timezone.now()
     due = Notification.objects.filter(state__in=OPEN_STATES, next_attempt_at__lte=now).order_by("next_attempt_at")
     rung = 0
-    for pk in due.values_list("pk", flat=True)[:limit]:
+    for pk, tenant_id in due.values_list("pk", "tenant_id")[:limit]:
         waiting = Notification.objects.filter(pk=pk, state=State.QUEUED, next_attempt_at__lte=now)
         waiting.update(next_attempt_at=now + NOTIFICATION_RING_AGAIN_AFTER)
-        if not tasks.ring(tasks.send_system_notification, notification_id=str(pk)):
+        if not publish(tasks.send_system_notification, {"notification_id": str(pk)}, tenant_id=tenant_id):
             break
         rung += 1
     return rung

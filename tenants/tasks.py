@@ -5,22 +5,16 @@ A message that is lost costs seconds: `tenants.sweeping` rings again for every r
 
 import uuid
 from collections.abc import Iterable
-from typing import Any
 
-from celery import Task, shared_task
+from celery import shared_task
 from django.conf import settings
 
-from core import enqueue
+from core.enqueue import publish
 from core.states import OPEN_STATES
 from tenants import announcing, delivering, metering, statistics, tiering
 from tenants.models import EndUser, EventType, Tenant, TierRule, WebhookDelivery, WebhookEvent
 
 TIER_BATCH = 500
-
-
-def ring(task: Task, **kwargs: Any) -> bool:
-    """Send the message; False if the broker is away, which the sweeper or the next period repairs."""
-    return enqueue.publish(task, kwargs, tenant_id=kwargs.get("tenant_id"))
 
 
 def ring_for_events(events: Iterable[WebhookEvent]) -> None:
@@ -29,9 +23,13 @@ def ring_for_events(events: Iterable[WebhookEvent]) -> None:
     A worker that serves an endpoint looks for more before it stops, so what is left out here is not late.
     """
     waiting = WebhookDelivery.objects.filter(event__in=list(events), state__in=OPEN_STATES)
-    for delivery_id, endpoint_id in waiting.values_list("pk", "endpoint_id"):
-        if delivering.next_due(endpoint_id) is not None:
-            ring(deliver_webhook_task, delivery_id=str(delivery_id))
+    for delivery in waiting:
+        if delivering.next_due(delivery.endpoint_id) is not None:
+            ring_for_delivery(delivery.pk, delivery.tenant_id)
+
+
+def ring_for_delivery(delivery_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
+    return publish(deliver_webhook_task, {"delivery_id": str(delivery_id)}, tenant_id=tenant_id)
 
 
 @shared_task(
@@ -41,13 +39,13 @@ def ring_for_events(events: Iterable[WebhookEvent]) -> None:
 )
 def deliver_webhook_task(*, delivery_id: str) -> None:
     """Send the due deliveries of this one's endpoint, then ring again if time was up before the work."""
-    delivery = WebhookDelivery.objects.filter(pk=delivery_id).only("endpoint_id").first()
+    delivery = WebhookDelivery.objects.filter(pk=delivery_id).only("endpoint_id", "tenant_id").first()
     if delivery is None:
         return
     delivering.deliver_due(delivery.endpoint_id, seconds=settings.WEBHOOK_SLICE_SECONDS)
     following = delivering.next_due(delivery.endpoint_id)
     if following is not None:
-        ring(deliver_webhook_task, delivery_id=str(following))
+        ring_for_delivery(following, delivery.tenant_id)
 
 
 @shared_task(name="tenants.send_query_result_to_users", soft_time_limit=20, time_limit=30)
@@ -85,7 +83,7 @@ def send_system_notification(*, notification_id: str) -> None:
         raise
     announcing.finish(notification, is_done=not has_more)
     if has_more:
-        ring(send_system_notification, notification_id=notification_id)
+        publish(send_system_notification, {"notification_id": notification_id}, tenant_id=notification.tenant_id)
 
 
 @shared_task(name="tenants.reset_user_daily_limit", ignore_result=False, soft_time_limit=20, time_limit=30)
@@ -111,18 +109,21 @@ def reset_all_daily_limits(*, tenant_id: str | None = None, force: bool = False)
         counts["tenants"] += any(resets)
         counts["units"] += sum(reset.units for reset in resets if reset)
         if begun and TierRule.objects.for_tenant(tenant).exists():
-            ring(calculate_user_tier, tenant_id=str(tenant.pk))
+            publish(calculate_user_tier, {"tenant_id": str(tenant.pk)}, tenant_id=tenant.pk)
     return counts
 
 
 @shared_task(name="tenants.update_user_statistics", soft_time_limit=20, time_limit=30)
 def update_user_statistics(*, end_user_id: str) -> None:
     """Count the end user's questions that are not counted yet; then its tier may change."""
-    counted = statistics.count_questions(uuid.UUID(end_user_id))
-    if counted and TierRule.objects.filter(tenant__in=EndUser.objects.filter(pk=end_user_id).values("tenant")).exists():
-        ring(calculate_user_tier, end_user_id=end_user_id)
+    end_user = EndUser.objects.filter(pk=end_user_id).first()
+    if end_user is None:
+        return
+    counted = statistics.count_questions(end_user.pk)
+    if counted and TierRule.objects.filter(tenant=end_user.tenant_id).exists():
+        publish(calculate_user_tier, {"end_user_id": end_user_id}, tenant_id=end_user.tenant_id)
     if counted == statistics.BATCH:
-        ring(update_user_statistics, end_user_id=end_user_id)
+        publish(update_user_statistics, {"end_user_id": end_user_id}, tenant_id=end_user.tenant_id)
 
 
 @shared_task(name="tenants.calculate_user_tier", soft_time_limit=110, time_limit=120)
@@ -140,4 +141,4 @@ def calculate_user_tier(
     for user_id in users:
         tiering.calculate(user_id)
     if len(users) == TIER_BATCH:
-        ring(calculate_user_tier, tenant_id=tenant_id, after=str(users[-1]))
+        publish(calculate_user_tier, {"tenant_id": tenant_id, "after": str(users[-1])}, tenant_id=tenant_id)

@@ -1,12 +1,12 @@
 """Tell the people of tenants something, and what they have not read yet."""
 
 from collections.abc import Iterable
-from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from core.enqueue import send
 from tenants import tasks
 from tenants.models import Notification, NotificationReceipt, Tenant
 
@@ -32,8 +32,7 @@ def notify(
         level=level,
         audience=audience,
     )
-    ring = partial(tasks.ring, tasks.send_system_notification, notification_id=str(notification.pk))
-    transaction.on_commit(ring, robust=True)
+    send(tasks.send_system_notification, {"notification_id": str(notification.pk)}, tenant_id=notification.tenant_id)
     return notification
 
 

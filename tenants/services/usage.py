@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from core.enqueue import send
 from tenants import metering, outbox, tasks, tiering
 from tenants.errors import TierInvalidError, TierNotFoundError
 from tenants.metering import Allowance
@@ -41,9 +41,9 @@ def settle_question(
     key = str(question_id)
     if outcome in SUCCESSES and outbox.is_heard(tenant=tenant, type=EventType.QUERY_ANSWERED):
         outbox.record_event(tenant=tenant, type=EventType.QUERY_ANSWERED, payload=result(), key=key)
-        _ring_after_commit(tasks.send_query_result_to_users, message_id=key)
+        send(tasks.send_query_result_to_users, {"message_id": key}, tenant_id=tenant.pk)
     if entry.end_user_id is not None:
-        _ring_after_commit(tasks.update_user_statistics, end_user_id=str(entry.end_user_id))
+        send(tasks.update_user_statistics, {"end_user_id": str(entry.end_user_id)}, tenant_id=tenant.pk)
     return True
 
 
@@ -68,7 +68,7 @@ def set_tier_rule(*, tenant: Tenant, name: str, rank: int, **thresholds: int | N
     for field, value in thresholds.items():
         setattr(rule, field, value)
     _save_rule(rule)
-    _ring_after_commit(tasks.calculate_user_tier, tenant_id=str(tenant.pk))
+    send(tasks.calculate_user_tier, {"tenant_id": str(tenant.pk)}, tenant_id=tenant.pk)
     return rule
 
 
@@ -80,7 +80,7 @@ def remove_tier_rule(*, tenant: Tenant, name: str) -> None:
         TierNotFoundError: if the tenant has no such tier.
     """
     _tier(tenant, name).delete()
-    _ring_after_commit(tasks.calculate_user_tier, tenant_id=str(tenant.pk))
+    send(tasks.calculate_user_tier, {"tenant_id": str(tenant.pk)}, tenant_id=tenant.pk)
 
 
 def fix_tier(*, end_user: EndUser, name: str) -> TierChange | None:
@@ -95,7 +95,7 @@ def fix_tier(*, end_user: EndUser, name: str) -> TierChange | None:
 def release_tier(*, end_user: EndUser) -> None:
     """Let the rules decide the end user's tier again."""
     EndUser.objects.filter(pk=end_user.pk).update(is_tier_fixed=False)
-    _ring_after_commit(tasks.calculate_user_tier, end_user_id=str(end_user.pk))
+    send(tasks.calculate_user_tier, {"end_user_id": str(end_user.pk)}, tenant_id=end_user.tenant_id)
 
 
 def _save_rule(rule: TierRule) -> None:
@@ -114,7 +114,3 @@ def _tier(tenant: Tenant, name: str) -> TierRule:
     if rule is None:
         raise TierNotFoundError(f"There is no tier “{name}”.")
     return rule
-
-
-def _ring_after_commit(task: Any, **kwargs: Any) -> None:
-    transaction.on_commit(partial(tasks.ring, task, **kwargs), robust=True)

@@ -35,7 +35,7 @@ def test_the_answer_its_accounts_and_its_event_are_written_together(  # noqa: PL
     tenant, site, rung, listening, monkeypatch, django_capture_on_commit_callbacks
 ):
     told = []
-    monkeypatch.setattr("tenants.tasks.ring", lambda task, **arguments: told.append((task.name, arguments)))
+    monkeypatch.setattr("core.enqueue.publish", lambda task, arguments, **_: told.append((task.name, arguments)))
     message = ask(tenant)
     with django_capture_on_commit_callbacks(execute=True):
         tasks.answer_message_task(message_id=str(message.pk))
