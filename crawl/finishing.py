@@ -47,8 +47,10 @@ def end(run: CrawlRun, mine: QuerySet[CrawlRun], error: str, **values: object) -
 
 def _set_aside_open_pages(run: CrawlRun) -> None:
     open_pages = Page.objects.filter(run=run, state__in=[Page.State.QUEUED, Page.State.FETCHED])
-    PageBody.objects.filter(page__in=open_pages).delete()
-    open_pages.update(
+    # Pages before bodies, as everywhere: a worker that stores a body at this moment would be a deadlock otherwise.
+    ids = list(open_pages.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+    PageBody.objects.filter(page__in=ids).delete()
+    Page.objects.filter(pk__in=ids).update(
         state=Page.State.SKIPPED, reason=Page.Reason.CANCELLED, send_at=None, lease_until=None, etag="", body_hash=""
     )
 
