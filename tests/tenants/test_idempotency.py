@@ -232,10 +232,10 @@ async def test_a_question_that_is_sent_again_is_asked_once(tenant, api_key):
     first = await AsyncClient().post(**ask)
     second = await AsyncClient().post(**ask)
     redis().flushdb()
-    await sync_to_async(connections.close_all)()  # of the thread that served
 
     assert (first.status_code, second.status_code) == (202, 202)
     assert first.json() == second.json()
     assert second.headers["Location"] == first.headers["Location"]
     assert second.headers["Preference-Applied"] == "respond-async"
     assert await Message.objects.acount() == 1
+    await sync_to_async(connections.close_all)()  # of the thread that served
