@@ -128,3 +128,10 @@ class WebhookEndpointAdmin(RecordAdmin):
 class TenantRecordAdmin(RecordAdmin):
     list_display = ["__str__", "tenant"]
     list_select_related = ["tenant"]
+
+
+@admin.register(models.IdempotentRequest)
+class IdempotentRequestAdmin(RecordAdmin):
+    list_display = ["key", "tenant", "status", "created_at"]
+    list_select_related = ["tenant"]
+    exclude = ["body", "headers"]

@@ -165,4 +165,5 @@ def _plain(markdown: str) -> str:
     """Return the words of a quote without the marks of Markdown."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     text = re.sub(r"^\s*(#{1,6}|[-*+]|\d+\.|>)\s+", "", text, flags=re.MULTILINE)
-    return " ".join(re.sub(r"[*`|]+|(?<!\w)_+|_+(?!\w)", " ", text).split())
+    text = re.sub(r"[*`]+|(?<!\w)_+|_+(?!\w)", "", text)
+    return " ".join(text.replace("|", " ").split())

@@ -24,7 +24,7 @@ CITATION = {"n": 1, "url": "https://acme.example/refunds", "title": "Refunds", "
 
 @pytest.fixture
 def member(tenant):
-    user = User.objects.create_user("mina", password="pw")
+    user = User.objects.create_user("mina")
     tenants.add_member(tenant=tenant, user=user)
     return user
 
