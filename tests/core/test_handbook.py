@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ET
 from urllib.parse import unquote
 
 import pytest
+from django.conf import settings
 
 from core.handbook import contents
 
@@ -50,6 +51,19 @@ def test_every_link_inside_the_handbook_leads_to_a_page(client, name, language):
     links = {href.partition("#")[0] for href in re.findall(r'href="(/handbook/[^"]*)"', html)}
     assert links
     assert all(client.get(link).status_code == 200 for link in links)
+
+
+@pytest.mark.parametrize("language", contents.LANGUAGES)
+def test_every_variable_of_the_configuration_page_is_one_that_is_read(language):
+    text = (contents.ROOT / language / "configuration.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*)`? \|", text, re.MULTILINE)
+    read = "".join((settings.BASE_DIR / path).read_text() for path in ("core/settings.py", "core/up/environment.py"))
+
+    assert rows
+    assert [name for name, _default in rows if f'"{name}"' not in read] == []
+    for name, default in rows:
+        if re.fullmatch(r"\d+", default) and (stated := re.search(rf'env\.\w+\("{name}", default=([\d_.]+)', read)):
+            assert float(default) == float(stated[1]), name
 
 
 def test_no_page_links_to_a_markdown_file():
