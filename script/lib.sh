@@ -14,39 +14,56 @@ find_python() {
     fail "needs Python 3.11 or newer; found $(python3 --version 2>&1 || echo none). Install one, or name it: PASOKH_PYTHON=/path/to/python3.12"
 }
 
+# explain WHAT LOG HINT: stop with one line; a full disk, which also swallows the log, is told first.
+explain() {
+    local free_kb
+    free_kb="$(df -Pk . | awk 'NR==2 {print $4}')"
+    if [ "${free_kb:-1000000}" -lt 200000 ]; then
+        fail "$1: the disk is full ($((free_kb / 1024)) MB free under $PWD). About 1 GB is needed; free some space and start again."
+    fi
+    fail "$1: $(grep -iE 'error|failed|no space|caused by|no module' "$2" 2>/dev/null | tail -n 1). $3 (details in $2)"
+}
+
 # uv reads neither pip's settings nor, by default, the system's certificates: hand them over.
 adopt_pip_settings() {
     export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
-    local index extra
-    index="${PIP_INDEX_URL:-$(.venv/bin/pip config get global.index-url 2>/dev/null || true)}"
-    extra="${PIP_EXTRA_INDEX_URL:-}"
+    local settings
+    settings="$(.venv/bin/python -m pip config list 2>/dev/null || true)"
+    pip_setting() { printf '%s\n' "$settings" | sed -n "s/^[a-z:.]*\.$1='\(.*\)'\$/\1/p" | tail -n 1; }
+    local index extra links
+    index="${PIP_INDEX_URL:-$(pip_setting index-url)}"
+    extra="${PIP_EXTRA_INDEX_URL:-$(pip_setting extra-index-url)}"
+    links="${PIP_FIND_LINKS:-$(pip_setting find-links)}"
     if [ -n "$index" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$index"; fi
     if [ -n "$extra" ] && [ -z "${UV_INDEX:-}${UV_EXTRA_INDEX_URL:-}" ]; then export UV_INDEX="$extra"; fi
+    if [ -n "$links" ] && [ -z "${UV_FIND_LINKS:-}" ]; then export UV_FIND_LINKS="${links// /,}"; fi
     if [ -n "${PIP_CERT:-}" ] && [ -z "${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE="$PIP_CERT"; fi
 }
 
 ensure_uv() {
-    local log=var/log/setup.log
-    mkdir -p var/log 2>/dev/null || fail "cannot write to $PWD/var: $(df -Ph . | awk 'NR==2 {print $4}') free; free some space or fix the folder's permissions"
-    if [ ! -x .venv/bin/python ]; then
-        "$(find_python)" -m venv .venv >"$log" 2>&1 ||
-            fail "could not create .venv: $(tail -n 1 "$log") (on Debian: apt install python3-venv; is the disk full?)"
+    local log=var/log/setup.log python
+    { mkdir -p var/log && : >>"$log"; } 2>/dev/null ||
+        fail "cannot write to $PWD/var. Correct its owner or permissions, or free some space on its disk."
+    if ! .venv/bin/python -c '' 2>/dev/null; then
+        python="$(find_python)" || exit 1
+        "$python" -m venv --clear .venv >"$log" 2>&1 ||
+            explain "could not create .venv" "$log" "On Debian and Ubuntu: apt install python3-venv"
     fi
-    adopt_pip_settings
     if [ ! -x .venv/bin/uv ]; then
         .venv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1' >>"$log" 2>&1 ||
-            fail "could not install uv with pip: $(grep -iE 'error|no space' "$log" | tail -n 1). Is a package index reachable? (PIP_INDEX_URL, HTTPS_PROXY, PIP_CERT; details in $log)"
+            explain "could not install uv with pip" "$log" "Is a package index reachable? (PIP_INDEX_URL, HTTPS_PROXY, PIP_CERT)"
     fi
+    adopt_pip_settings
 }
 
 # ensure_venv LOCKFILE: install the locked packages, unless this very lock is in place already.
-# Compiled at once: nine processes start from it, and without bytecode each takes 2.8 s of CPU to import, not 1.1.
 ensure_venv() {
     local lock="$1" log=var/log/setup.log stamp=.venv/.locked-"$1"
+    if cmp -s "$lock" "$stamp" && .venv/bin/python -c '' 2>/dev/null; then return; fi
     ensure_uv
-    if [ -f "$stamp" ] && cmp -s "$lock" "$stamp"; then return; fi
-    .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --no-deps -r "$lock" >>"$log" 2>&1 ||
-        fail "could not install $lock: $(grep -iE 'error|failed|no space|caused by' "$log" | tail -n 1). Is a package index reachable and the disk not full? (UV_DEFAULT_INDEX, HTTPS_PROXY, SSL_CERT_FILE; details in $log)"
-    cp "$lock" "$stamp"
+    echo "pasokh: installing $lock …" >&2
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r "$lock" >>"$log" 2>&1 ||
+        explain "could not install $lock" "$log" "Is a package index reachable? (UV_DEFAULT_INDEX, HTTPS_PROXY, SSL_CERT_FILE)"
+    cp "$lock" "$stamp" || explain "could not finish .venv" "$log" ""
     if [ "$lock" = requirements-dev.txt ]; then cp requirements.txt .venv/.locked-requirements.txt; fi
 }
