@@ -158,7 +158,7 @@ class PageQuerySet(TenantOwnedQuerySet["Page"]):
         lease_until = now + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
         free = self.filter(Q(lease_until=None) | Q(lease_until__lt=now), pk=page_id, state=Page.State.FETCHED)
         won = free.update(lease_until=lease_until, send_at=lease_until, sends=0, attempts=F("attempts") + 1)
-        return self.select_related("tenant", "website", "run", "body").get(pk=page_id) if won else None
+        return self.select_related("tenant", "website", "run__website", "body").get(pk=page_id) if won else None
 
     def due(self) -> Self:
         """Fetched pages whose message was lost, or whose worker died."""
