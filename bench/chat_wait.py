@@ -72,7 +72,7 @@ def three_queues(
 ) -> dict[int, list[asking.Sample]]:
     """Return the samples of each level, with the services as they ship."""
     address, processes = start_web(here, environ)
-    processes += [here.start_service(name, **environ) for name in ("celery_ai", "celery_worker", "sweeper")]
+    processes += here.start_services("celery_ai", "celery_worker", "sweeper", **environ)
     here.wait_for(lambda: not Chunk.objects.filter(embedding=None).exists(), "the tenant's pages got no vectors")
     processes.append(start_backlog(here, port, queues.LOW_PRIORITY, environ))
     results = {}
@@ -111,8 +111,7 @@ def one_queue(here: World, plan: Plan, port: int, environ: dict[str, str], key: 
 
 def start_web(here: World, environ: dict[str, str]) -> tuple[str, list[subprocess.Popen[bytes]]]:
     port = ports.find_free()
-    process = here.start_service("web", UVICORN_PORT=str(port), **environ)
-    return f"http://127.0.0.1:{port}", [process]
+    return f"http://127.0.0.1:{port}", here.start_services("web", UVICORN_PORT=str(port), **environ)
 
 
 def start_backlog(here: World, port: int, queue: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -64,10 +64,9 @@ def main(here: World) -> None:
     material.store(tenant)
     with connection.cursor() as cursor:
         cursor.execute(HISTORY)
-    model = {"FAKE_LLM_TOKENS": "20"}
-    _server, address = here.start_server("llm", "bench.fake_llm:application", **model)
-    workers = here.start_service("celery_ai", LLM_BASE_URL=f"{address}/v1", LLM_API_KEY="none", LLM_MODEL="fake")
-    here.start_service("sweeper")
+    _server, address = here.start_server("llm", "bench.fake_llm:application", FAKE_LLM_TOKENS="20")
+    model = {"LLM_BASE_URL": f"{address}/v1", "LLM_API_KEY": "none", "LLM_MODEL": "fake"}
+    workers, _sweeper = here.start_services("celery_ai", "sweeper", **model)
     ledger = Ledger()
     killing = threading.Thread(target=kill_at_random, args=(here, workers, options.kills, ledger))
     killing.start()

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import django
@@ -44,19 +45,18 @@ class World:
         self._stack.callback(stop, process)
         return process
 
-    def start_service(self, name: str, **environ: str) -> subprocess.Popen[bytes]:
-        """Start a service with the very command that ships, and return it once its own health check passes."""
-        service = processes.BY_NAME[name]
-        process = self.start(name, service.command, **environ)
+    def start_services(self, *names: str, **environ: str) -> list[subprocess.Popen[bytes]]:
+        """Start services with the very commands that ship, and return them once each passes its own health check."""
+        services = [processes.BY_NAME[name] for name in names]
+        started = [self.start(service.name, service.command, **environ) for service in services]
+        for service, process in zip(services, started, strict=True):
+            check = partial(self._is_well, service.health, environ)
+            self.wait_for(check, f"{service.name} is not well", process=process, log=service.name)
+        return started
 
-        def is_well() -> bool:
-            check = subprocess.run(
-                service.health, cwd=BASE_DIR, env=os.environ | environ, capture_output=True, check=False
-            )
-            return check.returncode == 0
-
-        self.wait_for(is_well, f"{name} is not well", process=process, log=name)
-        return process
+    def _is_well(self, check: Sequence[str], environ: dict[str, str]) -> bool:
+        done = subprocess.run(check, cwd=BASE_DIR, env=os.environ | environ, capture_output=True, check=False)
+        return done.returncode == 0
 
     def start_server(self, name: str, application: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
         """Start an ASGI application on a free port and return it with its address once it answers."""
