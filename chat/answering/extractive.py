@@ -6,8 +6,8 @@ by the hybrid search, decides between near equals.
 """
 
 import math
+import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,16 +21,27 @@ from knowledge.text import normalise, words
 MODEL = "extractive"
 
 UNITS_MAX = 4
-SECOND_BEST_SHARE = 0.75  # a further sentence must come this near to the best one
+OPENED_MAX = 6  # list items after a colon
+SECOND_BEST_SHARE = 0.75  # a further sentence must come this near to the best one …
+OTHER_PAGE_SHARE = 0.9  # … and nearer still if it is of another page
 HEADING_SHARE = 0.5  # a question word in the heading above counts half
+NEAR_WORD_SHARE = 0.7  # another form of the same word: «بازگردانم» and «بازگردانید», "install" and "installation"
+NEAR_WORD_PREFIX = 4
 ANSWERS_FROM = 0.45  # the least share of the question's words that a sentence and its headings must cover
-PASSAGE_COVERS_FROM = 0.5
+PASSAGE_COVERS_FROM = 0.6
+LEAST_SHARE = 0.2  # enough where the passage means the same as the question …
+MEANS_THE_SAME_FROM = 0.87  # … by its cosine (multilingual-e5-small; other topics reach 0.84)
 CHARS_MAX = 1500
 
 _ASKS_NUMBER = re.compile(r"\b(how many|how much|how long|how old|what year|when|چند|چقدر|چه سالی|چه زمانی|کی)\b")
 _ASKS_STEPS = re.compile(r"\b(how to|how do|how can|how should|چگونه|چطور|چه طور|روش|طریقه)\b")
 _ASKS_MEANING = re.compile(r"^\W*(what is|what are|what does|define|.*(چیست|یعنی چه|چیه)\W*$)")
 _MEANS = re.compile(r"\b(is an?|are|is the|means|refers to|stands for)\b|(است|هست|می‌شود|می گویند|نام دارد)\s*[.؛،]?$")
+_LEANS = re.compile(
+    r"(he|she|it|they|this|these|those|that|such|his|her|its|their|however|also|then|thus|therefore)\b"
+    r"|(او|وی|آن|آن‌ها|آنها|این|ایشان|همچنین|سپس|بنابراین|همین|چنین)(?![\w\u200c])|آن‌ها|این‌ها|آنان",
+    re.IGNORECASE,
+)
 _ORDERS_A_MODEL = re.compile(
     r"\b(ignore|disregard|forget)\b.{0,40}\b(previous|above|prior|all|earlier|instructions?|rules)\b"
     r"|\b(system prompt|you are now|as an ai|assistant must|ai assistants?|language models?|llms?)\b.{0,60}"
@@ -60,7 +71,7 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
     citations: list[Citation] = []
     for group in _by_page(chosen):
         passage = group[0].passage
-        best = max(group, key=lambda scored: scored.score)
+        best = max(group, key=lambda scored: (scored.unit.kind != "code", scored.score))
         n = len(citations) + 1
         citations.append(Citation(n=n, url=passage.url, title=passage.title, quote=best.unit.text))
         yield Sources([*citations])
@@ -71,18 +82,29 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
 def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:
     """Return the one to four units that answer, best page first; empty if the passages do not answer."""
     scored = score(question, passages)
-    if not scored:
+    able = [candidate for candidate in scored if candidate.unit.kind != "code"]
+    if not able:
         return []
-    best = max(scored, key=lambda candidate: candidate.score)
-    if best.covers < ANSWERS_FROM and best.passage.coverage < PASSAGE_COVERS_FROM:
+    best = max(able, key=lambda candidate: candidate.score)
+    if not _may_answer(best):
         return []
-    chosen = [best, *_what_it_opens(best, scored)]
-    for candidate in sorted(scored, key=lambda scored: -scored.score):
+    chosen = [*_what_it_leans_on(best, scored), best, *_what_it_opens(best, scored)]
+    for candidate in sorted(able, key=lambda scored: -scored.score):
+        share = SECOND_BEST_SHARE if candidate.passage.url == best.passage.url else OTHER_PAGE_SHARE
         if len(chosen) >= UNITS_MAX or candidate.score < SECOND_BEST_SHARE * best.score:
             break
-        if not any(_says_the_same(candidate, other) for other in chosen) and _length(chosen) < CHARS_MAX:
-            chosen.append(candidate)
+        if candidate.score < share * best.score or any(_says_the_same(candidate, other) for other in chosen):
+            continue
+        if _length(chosen) < CHARS_MAX:
+            chosen += [candidate, *_what_it_opens(candidate, scored)]
     return chosen
+
+
+def _may_answer(best: Scored) -> bool:
+    """Tell whether the best unit is about the question at all; a near topic cannot be told from the topic here."""
+    if best.covers >= ANSWERS_FROM or best.passage.coverage >= PASSAGE_COVERS_FROM:
+        return True
+    return best.covers >= LEAST_SHARE and (best.passage.cosine or 0.0) >= MEANS_THE_SAME_FROM
 
 
 def score(question: str, passages: Sequence[Passage]) -> list[Scored]:
@@ -90,25 +112,49 @@ def score(question: str, passages: Sequence[Passage]) -> list[Scored]:
     asked = set(words(question))
     units = [(rank, place, passage, unit) for rank, passage in enumerate(passages)
              for place, unit in enumerate(units_of(passage.content))]  # fmt: skip
-    found = [Counter(words(unit.text)) for _rank, _place, _passage, unit in units]
-    weights = _weights(asked, found)
+    said = [_found(asked, words(unit.text)) for _rank, _place, _passage, unit in units]
+    headings = {id(passage): _found(asked, words(f"{passage.title} {passage.heading_path}")) for passage in passages}
+    above = [headings[id(passage)] for _rank, _place, passage, _unit in units]
+    weights = _weights(asked, said, above)
     whole = sum(weights.values()) or 1.0
     scored = []
-    for (rank, place, passage, unit), counts in zip(units, found, strict=True):
-        if _ORDERS_A_MODEL.search(unit.text) or not counts:
+    for (rank, place, passage, unit), mine, over in zip(units, said, above, strict=True):
+        if _ORDERS_A_MODEL.search(unit.text):
             continue
-        heading = set(words(f"{passage.title} {passage.heading_path}"))
-        direct = sum(weight for word, weight in weights.items() if word in counts) / whole
-        above = sum(weight for word, weight in weights.items() if word in heading and word not in counts) / whole
-        covers = direct + HEADING_SHARE * above
+        covers = (
+            sum(
+                weight * max(mine.get(word, 0.0), HEADING_SHARE * over.get(word, 0.0))
+                for word, weight in weights.items()
+            )
+            / whole
+        )
         points = covers + _fits(question, unit) + 0.25 * passage.coverage - 0.03 * rank - 0.002 * place
-        scored.append(Scored(passage, rank, place, unit, covers, points if direct or above else points - 0.5))
+        scored.append(Scored(passage, rank, place, unit, covers, points if mine else points - 0.3))
     return scored
 
 
-def _weights(asked: set[str], found: Sequence[Counter[str]]) -> dict[str, float]:
-    """Return how much each word of the question tells the sentences apart."""
-    return {word: math.log(1 + len(found) / (1 + sum(1 for counts in found if word in counts))) for word in asked}
+def _found(asked: set[str], said: Sequence[str]) -> dict[str, float]:
+    """Return the asked words that are said, 1.0 for the word itself, less for another form of it."""
+    there = set(said)
+    found = {word: 1.0 for word in asked & there}
+    for word in asked - there:
+        if any(_is_near(word, other) for other in there):
+            found[word] = NEAR_WORD_SHARE
+    return found
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Tell whether two words begin alike for most of their length."""
+    if one[:NEAR_WORD_PREFIX] != other[:NEAR_WORD_PREFIX] or min(len(one), len(other)) < NEAR_WORD_PREFIX:
+        return False
+    common = len(os.path.commonprefix([one, other]))
+    return common >= 0.6 * max(len(one), len(other))
+
+
+def _weights(asked: set[str], said: Sequence[dict[str, float]], above: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return how much each word of the question tells the sentences, with their headings, apart."""
+    together = [set(mine) | set(over) for mine, over in zip(said, above, strict=True)]
+    return {word: math.log(1 + len(together) / (1 + sum(word in found for found in together))) for word in asked}
 
 
 def _fits(question: str, unit: Unit) -> float:
@@ -128,20 +174,30 @@ def _fits(question: str, unit: Unit) -> float:
     return bonus - (0.05 if unit.kind == "row" else 0.0)
 
 
-def _what_it_opens(best: Scored, scored: Sequence[Scored]) -> list[Scored]:
-    """Return what follows a sentence that ends with a colon: the list items or the code it announces."""
-    if not best.unit.opens:
-        following = [other for other in scored if other.passage is best.passage and other.place == best.place + 1]
-        return [other for other in following if other.unit.kind == "code"]
-    after = [other for other in scored if other.passage is best.passage and other.place > best.place]
+def _what_it_opens(unit: Scored, scored: Sequence[Scored]) -> list[Scored]:
+    """Return what a sentence that ends with a colon announces: the list items or the code that follow it."""
+    after = [other for other in scored if other.passage is unit.passage and other.place > unit.place]
+    if not unit.unit.opens:
+        return [other for other in after[:1] if other.unit.kind == "code" and other.place == unit.place + 1]
     taken: list[Scored] = []
-    for place, other in enumerate(after, best.place + 1):
-        if other.place != place or len(taken) >= UNITS_MAX + 2 or other.unit.kind == "sentence":
+    for place, other in enumerate(after, unit.place + 1):
+        if other.place != place or len(taken) >= OPENED_MAX or other.unit.kind == "sentence":
             break
         taken.append(other)
         if other.unit.kind == "code":
             break
     return taken or after[:1]
+
+
+def _what_it_leans_on(unit: Scored, scored: Sequence[Scored]) -> list[Scored]:
+    """Return the sentence before one that begins with a pronoun: it says who "he" is."""
+    if not _LEANS.match(unit.unit.text):
+        return []
+    return [
+        other
+        for other in scored
+        if other.passage is unit.passage and other.place == unit.place - 1 and other.unit.kind == "sentence"
+    ]
 
 
 def _says_the_same(one: Scored, other: Scored) -> bool:
@@ -164,25 +220,34 @@ def _by_page(chosen: Sequence[Scored]) -> list[list[Scored]]:
 
 
 def _paragraph(group: Sequence[Scored], n: int) -> Iterator[Text]:
-    """Yield one page's units as Markdown, the citation behind the last sentence before code, or at the end."""
+    """Yield one page's units as Markdown; the citation stands behind the last one that is not code."""
     cited_after = max((i for i, scored in enumerate(group) if scored.unit.kind != "code"), default=0)
+    before = ""
     for i, scored in enumerate(group):
+        kind = scored.unit.kind
         mark = f" [{n}]" if i == cited_after else ""
-        yield Text(_as_markdown(scored.unit, mark, is_first=i == 0))
+        yield Text(f"{_gap(before, kind)}{_as_markdown(scored.unit)}{mark}")
+        before = kind
     yield Text("\n\n")
 
 
-def _as_markdown(unit: Unit, mark: str, *, is_first: bool) -> str:
-    match unit.kind:
-        case "code":
-            return f"\n\n{unit.text}\n\n{mark.strip()}"
-        case "item" if not is_first:
-            return f"\n- {_quotable(unit.text)}{mark}"
-        case "row":
-            cells = [cell.strip() for cell in unit.text.strip("| ").split("|")]
-            return f"\n- {_quotable(' — '.join(filter(None, cells)))}{mark}"
-        case _:
-            return f"{'' if is_first else ' '}{_quotable(unit.text)}{mark}"
+def _gap(before: str, kind: str) -> str:
+    """Return what stands between two units."""
+    if not before:
+        return "- " if kind == "row" else ""
+    if "code" in (before, kind):
+        return "\n\n"
+    if kind in ("item", "row"):
+        return "\n- " if before in ("item", "row") else "\n\n- "
+    return "\n\n" if before in ("item", "row") else " "
+
+
+def _as_markdown(unit: Unit) -> str:
+    if unit.kind == "code":
+        return unit.text if unit.text.endswith(("```", "~~~")) else f"{unit.text}\n```"
+    if unit.kind == "row":
+        return _quotable(" — ".join(filter(None, (cell.strip() for cell in unit.text.strip("| ").split("|")))))
+    return _quotable(unit.text)
 
 
 def _quotable(text: str) -> str:

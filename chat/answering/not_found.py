@@ -38,7 +38,7 @@ def nearest(passages: Sequence[Passage]) -> list[Citation]:
 
 
 def _first_unit(passage: Passage) -> str:
-    units = units_of(passage.content)
+    units = [unit for unit in units_of(passage.content) if unit.kind != "code"]
     return units[0].text if units else passage.content[:200]
 
 
