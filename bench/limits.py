@@ -75,7 +75,7 @@ def run(here: World, options: argparse.Namespace, key: str, rate: str) -> tuple[
 
 
 async def flood(url: str, options: argparse.Namespace, key: str) -> list[tuple[int, bool]]:
-    """Send the requests, as many at once as is allowed, and return the status of each, and whether it names a time to come back."""
+    """Send the requests and return the status of each, and whether it names a time to come back."""
     headers = {"X-API-Key": key, "Prefer": "respond-async"}
     limits = httpx2.Limits(max_connections=options.parallel)
     async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=300, trust_env=False) as client:

@@ -18,4 +18,5 @@ ROUTES = {
     "crawl.*": {"queue": LOW_PRIORITY},
     "knowledge.*": {"queue": LOW_PRIORITY},
     "tasks_api.*": {"queue": LOW_PRIORITY},
+    "tenants.*": {"queue": DEFAULT},
 }

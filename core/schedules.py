@@ -14,20 +14,40 @@ from core import queues
 
 @dataclass(frozen=True)
 class Schedule:
-    """A row to seed: either ``every`` or ``crontab`` (minute and hour, as in ``"0 2"`` for 02:00 daily)."""
+    """A row to seed: either ``every`` or ``crontab`` (minute and hour, as in ``"0 2"`` for 02:00 daily).
+
+    ``name`` tells rows of the same task apart; empty, it is the task's.
+    """
 
     task: str
     queue: str
     every: timedelta | None = None
     crontab: str = ""
+    name: str = ""
+
+    @property
+    def row_name(self) -> str:
+        return self.name or self.task
 
     @property
     def period_seconds(self) -> int:
         """Return the length of a period: a message older than that has been overtaken by the next."""
-        return int(self.every.total_seconds()) if self.every else 24 * 3600
+        if self.every:
+            return int(self.every.total_seconds())
+        return 3600 if self.crontab.endswith(" *") else 24 * 3600
 
 
-SCHEDULES = (Schedule("knowledge.process_sync_queue", queues.LOW_PRIORITY, every=timedelta(minutes=5)),)
+SCHEDULES = (
+    Schedule("knowledge.process_sync_queue", queues.LOW_PRIORITY, every=timedelta(minutes=5)),
+    Schedule("tenants.reset_all_daily_limits", queues.DEFAULT, crontab="0 0"),
+    Schedule(  # midnight comes at other times where other tenants are; a day that has begun is begun once
+        "tenants.reset_all_daily_limits",
+        queues.DEFAULT,
+        every=timedelta(minutes=15),
+        name="tenants.reset_all_daily_limits, other time zones",
+    ),
+    Schedule("tenants.send_usage_statistics", queues.DEFAULT, crontab="0 *"),
+)
 
 
 def seed() -> list[str]:
@@ -35,13 +55,13 @@ def seed() -> list[str]:
 
     ``last_run_at`` is set, because an interval task without it starts counting anew with each restart of beat.
     """
-    return [schedule.task for schedule in SCHEDULES if _create(schedule)]
+    return [schedule.row_name for schedule in SCHEDULES if _create(schedule)]
 
 
 def _create(schedule: Schedule) -> bool:
     when = {"interval": _interval(schedule.every)} if schedule.every else {"crontab": _crontab(schedule.crontab)}
     _row, created = PeriodicTask.objects.get_or_create(
-        name=schedule.task,
+        name=schedule.row_name,
         defaults=when
         | {
             "task": schedule.task,

@@ -62,7 +62,7 @@ def test_leadership_is_held_by_one_and_passes_on_when_it_is_released():
 
 @pytest.mark.django_db
 def test_seeding_twice_makes_each_row_once():
-    assert schedules.seed() == [schedule.task for schedule in schedules.SCHEDULES]
+    assert schedules.seed() == [schedule.row_name for schedule in schedules.SCHEDULES]
     assert schedules.seed() == []
     assert PeriodicTask.objects.count() == len(schedules.SCHEDULES)
 
