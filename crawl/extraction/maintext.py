@@ -1,7 +1,6 @@
 """The main text of a page as Markdown: trafilatura's choice of blocks, or the page's own semantic elements."""
 
 import re
-from copy import deepcopy
 from dataclasses import dataclass
 
 import trafilatura
@@ -36,8 +35,8 @@ class Extracted:
 
 
 def extract(page: ParsedPage) -> Extracted:
-    """Return the page's main text; empty if it has none."""
-    tree = deepcopy(page.tree)
+    """Return the page's main text; empty if it has none. Uses the tree up."""
+    tree = page.tree
     _remove_permalinks(tree)
     marked = _marked_root(tree)
     semantic = render(tree if marked is None else marked)
@@ -65,7 +64,7 @@ def _remove_permalinks(tree: HtmlElement) -> None:
 
 def _by_trafilatura(tree: HtmlElement) -> str:
     """Return trafilatura's Markdown, "" for a page too large for it. Changes the tree."""
-    if sum(1 for _element in tree.iter()) > _NODES_MAX:
+    if sum(1 for _element in tree.iter()) > _NODES_MAX or len(tree.text_content()) > TEXT_MAX_CHARS:
         return ""
     _swap(tree, ZWNJ, STAND_IN)
     markdown = trafilatura.extract(

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
@@ -9,6 +10,7 @@ from lxml.html import HtmlElement, HTMLParser, document_fromstring
 from crawl.urls import canonicalise
 
 LINKS_MAX = 5000
+TAGS_MAX = 250_000  # a source listing of 2 MB has 70,000
 TITLE_MAX_CHARS = 500
 LOGIN_TEXT_MAX_CHARS = 1500
 
@@ -63,13 +65,20 @@ def parse(text: str, *, url: str, robots_tag: str = "") -> ParsedPage | None:
 
 
 def _tree(text: str) -> HtmlElement | None:
-    cleaned = _UNWANTED.sub("", text)
+    cleaned = _UNWANTED.sub("", _within_bounds(text))
     # No comments and no huge_tree: libxml2 then stops at a depth that no later recursion minds.
     parser = HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False)
     try:
         return document_fromstring(cleaned.encode("utf-8", errors="replace"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         return None
+
+
+def _within_bounds(text: str) -> str:
+    """Cut a page with more tags than any reader would scroll through: a tree takes 30 times the room of its text."""
+    if text.count("<") <= TAGS_MAX:
+        return text
+    return text[: next(islice(re.finditer("<", text), TAGS_MAX, None)).start()]
 
 
 def _base(tree: HtmlElement, url: str) -> str:

@@ -176,4 +176,4 @@ def test_a_hostile_page_is_read_in_bounded_memory(html):
         assert len(parsed.links) <= 5000
         assert len(parsed.title) <= 500
 
-    assert psutil.Process().memory_info().rss - before < 200 * 2**20
+    assert psutil.Process().memory_info().rss - before < 64 * 2**20
