@@ -168,6 +168,7 @@ SWEEPERS = [
     "crawl.sweeping:sweep",
     "knowledge.sweeping:sweep",
     "tenants.sweeping:sweep",
+    "tasks_api.sweeping:sweep",
 ]
 
 # --- The ledger of tasks (docs/tasks-api.md) ---------------------------------------------------------

@@ -66,6 +66,9 @@ _FINISHED = """
         finished_at = clock_timestamp(), error = %(error)s
     WHERE id = %(id)s
 """
+# The ledger is not the truth: its commits need not wait for the disk. Both go as one message, so as one transaction;
+# inside a transaction of others this must not be said.
+_WITHOUT_WAITING = "SELECT set_config('synchronous_commit', 'off', true);"
 _PUT_BACK = "UPDATE tasks_api_taskrun SET state = 'queued' WHERE id = %(id)s AND state = 'running'"
 _REVOKED = """
     UPDATE tasks_api_taskrun SET state = 'revoked', finished_at = clock_timestamp(), error = %(error)s
@@ -111,9 +114,10 @@ def _is_id(value: Any) -> bool:
 
 def _execute(sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]] | int:
     """Run one statement; returns its rows if it returns any, else the count of rows it changed."""
-    guard = transaction.atomic() if connection.in_atomic_block else nullcontext()
+    is_inside = connection.in_atomic_block
+    guard = transaction.atomic() if is_inside else nullcontext()
     with guard, connection.cursor() as cursor:
-        cursor.execute(sql, values)
+        cursor.execute(sql if is_inside else _WITHOUT_WAITING + sql, values)
         return cursor.fetchall() if cursor.description else cursor.rowcount
 
 
