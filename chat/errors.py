@@ -31,11 +31,6 @@ class MessageNotFoundError(PasokhError):
     code = "message_not_found"
 
 
-class RequestTooLargeError(PasokhError):
-    status = 413
-    code = "request_too_large"
-
-
 class AnsweringError(PasokhError):
     """Answering failed for a reason that the person may read; ``code`` goes into the row."""
 

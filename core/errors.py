@@ -18,12 +18,17 @@ API_PREFIX = "/api/"
 class PasokhError(Exception):
     """A rule of the product said no; the message tells the caller what to do.
 
-    Subclasses name the HTTP status and a stable ``code`` that programs may rely on.
+    Subclasses name the HTTP status and a stable ``code`` that programs may rely on. ``pointer`` is the RFC 6901 path
+    of the field that it is about, if it is about one.
     """
 
     status = 400
     code = "error"
     headers: Mapping[str, str] = {}  # sent with the problem, such as Retry-After
+
+    def __init__(self, message: str = "", *, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
 
 
 def problem(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from core.errors import PROBLEM_TYPE, PasokhError, problem
 def problem_response(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Turn any expected exception of an API view into a problem; None leaves a bug to be a 500."""
     if isinstance(exc, PasokhError):
-        response = Response(problem(exc.status, exc.code, str(exc)), status=exc.status, headers=dict(exc.headers))
+        fields = [{"pointer": exc.pointer, "code": exc.code, "detail": str(exc)}] if exc.pointer else None
+        body = problem(exc.status, exc.code, str(exc), **({"errors": fields} if fields else {}))
+        response = Response(body, status=exc.status, headers=dict(exc.headers))
     else:
         default = exception_handler(exc, context)
         if default is None:

@@ -16,7 +16,6 @@ from rest_framework.response import Response
 
 from chat import services
 from chat.api.event_stream import event_stream
-from chat.api.parsing import BoundedJSONParser
 from chat.api.preferences import EventStreamRenderer, preferences, wait_seconds, wants_stream
 from chat.following import wait_for_end
 from chat.models import Message
@@ -24,6 +23,7 @@ from chat.payload import message_body
 from chat.serializers import AcceptedSerializer, MessageSerializer, ProblemSerializer, QuestionSerializer
 from core.database import release_request_thread
 from core.errors import PROBLEM_TYPE
+from core.parsing import BoundedJSONParser
 from core.states import State
 
 _PROBLEMS = dict.fromkeys((400, 401, 404), OpenApiResponse(ProblemSerializer, "A problem (RFC 9457)."))

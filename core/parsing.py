@@ -8,7 +8,12 @@ from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
-from chat.errors import RequestTooLargeError
+from core.errors import PasokhError
+
+
+class RequestTooLargeError(PasokhError):
+    status = 413
+    code = "request_too_large"
 
 
 class BoundedJSONParser(BaseParser):
