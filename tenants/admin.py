@@ -9,7 +9,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from core.record_admin import KeptAdmin, RecordAdmin
-from tenants import models, services
+from tenants import models, services, telling_admin
+
+__all__ = ["telling_admin"]
 
 
 @admin.register(models.Tenant)
@@ -70,6 +72,13 @@ class EndUserAdmin(KeptAdmin):
     search_fields = ["external_id"]
     fields = ["tenant", "external_id", "tier", "is_tier_fixed", "daily_limit", "created_at"]
     readonly_fields = ["tenant", "external_id", "created_at"]
+    actions = ["reset_limit"]
+
+    @admin.action(description=_("Let today's limit of the selected end users begin anew"))
+    def reset_limit(self, request: HttpRequest, queryset: QuerySet[models.EndUser]) -> None:
+        for end_user in queryset.select_related("tenant"):
+            services.reset_limit(tenant=end_user.tenant, end_user=end_user)
+        self.message_user(request, _("Today's questions of these end users count from zero."), messages.SUCCESS)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # an end user appears with the first question
@@ -90,33 +99,8 @@ class TierRuleAdmin(KeptAdmin):
     autocomplete_fields = ["tenant"]
 
 
-@admin.register(models.WebhookEndpoint)
-class WebhookEndpointAdmin(RecordAdmin):
-    """Shown only: its URL is checked, and its secret given out, where the tenant manages it (the API)."""
-
-    list_display = ["url", "tenant", "is_enabled", "disabled_reason", "failing_since", "paused_until"]
-    list_filter = ["is_enabled", "disabled_reason"]
-    list_select_related = ["tenant"]
-    exclude = ["secret_salt", "previous_salt"]
-    actions = ["enable", "disable"]
-
-    @admin.action(description=_("Switch the selected endpoints on"))
-    def enable(self, request: HttpRequest, queryset: QuerySet[models.WebhookEndpoint]) -> None:
-        for endpoint in queryset:
-            services.enable_endpoint(endpoint=endpoint)
-
-    @admin.action(description=_("Switch the selected endpoints off"))
-    def disable(self, request: HttpRequest, queryset: QuerySet[models.WebhookEndpoint]) -> None:
-        for endpoint in queryset:
-            services.disable_endpoint(endpoint=endpoint)
-
-
 @admin.register(
-    models.WebhookEvent,
-    models.WebhookDelivery,
-    models.WebhookAttempt,
     models.TierChange,
-    models.Notification,
     models.NotificationReceipt,
     models.DailyCounter,
     models.UsageHour,
