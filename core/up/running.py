@@ -63,6 +63,13 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def _leave_terminal() -> None:
+    """Write to nowhere from now on: the terminal is closed, and each write to it would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, sys.stderr.fileno())
+
+
 class StopSignals:
     """Turns Ctrl-C, a closed terminal and SIGTERM into a request; the second one means "at once"."""
 
@@ -72,7 +79,9 @@ class StopSignals:
         for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
 
-    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
         if self.requested.is_set():
             self.forced.set()
         self.requested.set()
