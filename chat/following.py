@@ -80,7 +80,7 @@ async def wait_for_end(message: Message) -> dict[str, Any]:
 
 async def _read(message_id: uuid.UUID, after: str) -> list[Event]:
     try:
-        entries = await async_client().xrange(key_of(message_id), min=f"({after}")
+        entries: Any = await async_client().xrange(key_of(message_id), min=f"({after}")
     except (RedisError, OSError) as exc:
         log.warning("chat stream not read: %s", type(exc).__name__)
         return []
@@ -89,7 +89,7 @@ async def _read(message_id: uuid.UUID, after: str) -> list[Event]:
 
 async def _last_event_body(message_id: uuid.UUID) -> dict[str, Any] | None:
     try:
-        entries = await async_client().xrevrange(key_of(message_id), count=1)
+        entries: Any = await async_client().xrevrange(key_of(message_id), count=1)
     except (RedisError, OSError) as exc:
         log.warning("chat stream not read: %s", type(exc).__name__)
         return None

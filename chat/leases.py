@@ -96,7 +96,8 @@ def look_for_stops(leases: dict[uuid.UUID, Lease]) -> None:
         state=State.RUNNING, lease_token__in=list(leases), stop_requested_at__isnull=False
     ).values_list("lease_token", flat=True)
     for token in stopped:
-        leases[token].is_stopped = True
+        if token is not None:
+            leases[token].is_stopped = True
 
 
 def renew(leases: dict[uuid.UUID, Lease]) -> None:

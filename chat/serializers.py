@@ -23,7 +23,7 @@ class UserIdField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, bool) or not isinstance(data, str | int):
             self.fail("invalid")
-        return str(super().to_internal_value(data))
+        return str(super().to_internal_value(str(data)))
 
 
 class QuestionSerializer(serializers.Serializer):

@@ -17,10 +17,7 @@ async def release_request_thread() -> None:
     Later synchronous code of the same request gets a new thread.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
-    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
-    if executor is None:
+    if context is None or context not in SyncToAsync.context_to_thread_executor:
         return
-    SyncToAsync.context_to_thread_executor[context] = executor
     await sync_to_async(connections.close_all)()
-    SyncToAsync.context_to_thread_executor.pop(context, None)
-    executor.shutdown(wait=False)
+    SyncToAsync.context_to_thread_executor.pop(context).shutdown(wait=False)

@@ -6,7 +6,6 @@ by the hybrid search, decides between near equals.
 """
 
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def score(question: str, passages: Sequence[Passage]) -> list[Scored]:
 def _found(asked: set[str], said: Sequence[str]) -> dict[str, float]:
     """Return the asked words that are said, 1.0 for the word itself, less for another form of it."""
     there = set(said)
-    found = {word: 1.0 for word in asked & there}
+    found = dict.fromkeys(asked & there, 1.0)
     for word in asked - there:
         if any(_is_near(word, other) for other in there):
             found[word] = NEAR_WORD_SHARE
@@ -154,8 +153,8 @@ def _is_near(one: str, other: str) -> bool:
     """Tell whether two words begin alike for most of their length."""
     if one[:NEAR_WORD_PREFIX] != other[:NEAR_WORD_PREFIX] or min(len(one), len(other)) < NEAR_WORD_PREFIX:
         return False
-    common = len(os.path.commonprefix([one, other]))
-    return common >= 0.6 * max(len(one), len(other))
+    common = next((at for at, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), None)
+    return (min(len(one), len(other)) if common is None else common) >= 0.6 * max(len(one), len(other))
 
 
 def _weights(asked: set[str], said: Sequence[dict[str, float]], above: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -44,42 +44,51 @@ def units_of(content: str) -> list[Unit]:
     return [unit for start, end, kind in _blocks(content) for unit in _units(content, start, end, kind)]
 
 
-def _blocks(content: str) -> Iterator[tuple[int, int, Kind]]:
+Block = tuple[int, int, Kind]
+
+
+def _blocks(content: str) -> Iterator[Block]:
     """Yield code blocks, table rows, list items and paragraphs as slices."""
-    open_block: tuple[int, int, Kind] | None = None
-    fence: int | None = None
+    text: Block | None = None  # an open paragraph or list item
+    for start, end, kind in _pieces(content):
+        if kind == "more" and text:
+            text = (text[0], end, text[2])
+            continue
+        if text:
+            yield text
+        text = None
+        if kind in ("more", "item"):
+            text = (start, end, "sentence" if kind == "more" else "item")
+        elif kind != "break":
+            yield start, end, kind
+    if text:
+        yield text
+
+
+def _pieces(content: str) -> Iterator[tuple[int, int, Kind | Literal["more", "break"]]]:
+    """Yield blocks of code whole and all else line by line; "more" is a line that may go on with the one before."""
+    fence: int | None = None  # where an open block of code began
     for start, end in _lines(content):
         line = content[start:end]
-        if fence is not None or _FENCE.match(line):
-            if open_block:
-                yield open_block
-                open_block = None
-            if fence is None:
-                fence = start
-            elif _FENCE.match(line):
-                yield fence, end, "code"
-                fence = None
-            continue
-        if not line.strip() or _HEADING.match(line) or _RULE.match(line):
-            if open_block:
-                yield open_block
-                open_block = None
-            continue
-        if _ROW.match(line) or (item := _ITEM.match(line)):
-            if open_block:
-                yield open_block
-            if _ROW.match(line):
-                open_block = None
-                yield start, end, "row"
-            else:
-                assert item  # noqa: S101
-                open_block = (start + item.end(), end, "item")
-            continue
-        open_block = (open_block[0], end, open_block[2]) if open_block else (start, end, "sentence")
+        is_fence = bool(_FENCE.match(line))
+        if fence is None and is_fence:
+            fence = start
+        elif fence is not None and is_fence:
+            yield fence, end, "code"
+            fence = None
+        elif fence is None:
+            item = _ITEM.match(line)
+            yield start + (item.end() if item else 0), end, _kind_of(line)
     if fence is not None:
         yield fence, len(content), "code"
-    if open_block:
-        yield open_block
+
+
+def _kind_of(line: str) -> Literal["row", "item", "more", "break"]:
+    if not line.strip() or _HEADING.match(line) or _RULE.match(line):
+        return "break"
+    if _ROW.match(line):
+        return "row"
+    return "item" if _ITEM.match(line) else "more"
 
 
 def _lines(content: str) -> Iterator[tuple[int, int]]:

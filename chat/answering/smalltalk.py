@@ -17,8 +17,9 @@ _SAYINGS: tuple[tuple[dict[str, str], str], ...] = (
         | وقت بخیر | وقت شما بخیر | صبح بخیر | ظهر بخیر | عصر بخیر | شب بخیر | روز بخیر | هلو | های | الو | چطوری | خوبی
         | چه خبر | سلام چه خبر | سلام دوست من | سلام عزیزم | با سلام | با سلام و احترام | احوال شما | حالت چطوره
         | سلام حالت چطوره | سلام من یک سوال دارم | سلام یک سوال دارم | سلام سوال داشتم | یک سوال دارم | سوال دارم
-        | hello | hi | hey | hello there | hi there | hey there | good morning | good afternoon | good evening | good day
-        | greetings | howdy | hiya | yo | salam | salaam | hello how are you | hi how are you | hey how are you
+        | hello | hi | hey | hello there | hi there | hey there | good morning | good afternoon | good evening
+        | good day | greetings | howdy | hiya | yo | salam | salaam | hello how are you | hi how are you
+        | hey how are you
         | how are you | how are you doing | how is it going | hows it going | whats up | hello world | hello everyone
         | i have a question | hello i have a question | hi i have a question | test | testing | تست | ping
         """,

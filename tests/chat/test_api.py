@@ -205,7 +205,7 @@ NESTED = b"[" * 30_000
         ({"question": "x" * 70_000, "user_id": "u"}, 413, "request_too_large"),
     ],
 )
-async def test_bad_input_is_a_named_problem(post, tenant, rung, body, status, code):
+async def test_bad_input_is_a_named_problem(post, rung, body, status, code):
     response = await post(body)
 
     problem = response.json()

@@ -1,0 +1,167 @@
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from asgiref.sync import sync_to_async
+from redis import ConnectionError as RedisConnectionError
+
+from chat import bells, following, services, stream, working
+from chat.models import Message
+from core.states import State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def message(tenant, rung):
+    return services.ask(tenant=tenant, question="How?", user_id="u")
+
+
+def entries(message):
+    from core.redis import client
+
+    return [(fields["event"], fields["attempt"]) for _id, fields in client().xrange(stream.key_of(message.pk))]
+
+
+async def names_and_texts(message, **kwargs):
+    return [(event.name, event.data.get("text", "")) async for event in following.follow(message, **kwargs) if event]
+
+
+def test_text_is_written_in_portions_and_nothing_is_lost(message, monkeypatch):
+    monkeypatch.setattr(stream, "FLUSH_SECONDS", 60)
+    writer = stream.Writer(message.pk, 1)
+    for word in ("first ", "second ", "third"):
+        writer.delta(word)
+    writer.end("done", {"answer": writer.text})
+
+    assert [name for name, _attempt in entries(message)] == ["delta", "delta", "done"]
+    assert writer.text == "first second third"
+
+
+def test_a_stream_expires_and_stays_bounded(message):
+    from core.redis import client
+
+    stream.Writer(message.pk, 1).status("searching")
+
+    assert 0 < client().ttl(stream.key_of(message.pk)) <= stream.KEEP_SECONDS
+
+
+def test_a_second_attempt_begins_with_a_reset(message):
+    stream.Writer(message.pk, 2).delta("again")
+
+    assert entries(message) == [("reset", "2"), ("delta", "2")]
+
+
+def test_when_redis_comes_back_the_whole_text_is_written_again(message, monkeypatch):
+    away = True
+    real = stream.append
+
+    def append(*args):
+        if away:
+            raise RedisConnectionError
+        real(*args)
+
+    monkeypatch.setattr(stream, "append", append)
+    monkeypatch.setattr(stream, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(stream, "RETRY_SECONDS", 0)
+    writer = stream.Writer(message.pk, 1)
+    writer.delta("lost ")
+    away = False
+    writer.delta("found")
+    writer.end("done", {})
+
+    assert [name for name, _attempt in entries(message)] == ["reset", "delta", "done"]
+    assert asyncio.run(names_and_texts(message))[1] == ("delta", "lost found")
+
+
+async def test_a_reader_sees_what_was_written_before_and_after_it_came(message):
+    writer = await sync_to_async(stream.Writer)(message.pk, 1)
+    await sync_to_async(writer.delta)("before ")
+    reading = asyncio.create_task(names_and_texts(message))
+    await asyncio.sleep(0.05)
+    await sync_to_async(writer.end)("done", {})
+
+    async with asyncio.timeout(10):
+        assert await reading == [("delta", "before "), ("done", "")]
+
+
+async def test_a_hundred_readers_share_few_connections(message, redis_connections):
+    before = await redis_connections()
+    reading = [asyncio.create_task(names_and_texts(message)) for _ in range(100)]
+    await asyncio.sleep(0.5)
+
+    assert await redis_connections() - before <= 33  # the pool's limit and the bells' one
+    writer = await sync_to_async(stream.Writer)(message.pk, 1)
+    await sync_to_async(writer.end)("done", {})
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*reading) == [[("done", "")]] * 100
+    assert bells.bells()._waiters == {}
+
+
+@pytest.fixture
+def redis_connections():
+    from core.redis import client
+
+    async def count():
+        return len(await sync_to_async(client().client_list)())
+
+    return count
+
+
+async def test_without_redis_the_answer_still_comes_from_the_row(message, monkeypatch):
+    def away():
+        raise RedisConnectionError
+
+    monkeypatch.setattr(bells, "async_client", away)
+    monkeypatch.setattr(following, "async_client", away)
+    monkeypatch.setattr(bells, "LOOK_EVERY_SECONDS", 0.05)
+    reading = asyncio.create_task(names_and_texts(message))
+    waiting = asyncio.create_task(following.wait_for_end(message))
+    await asyncio.sleep(0.1)
+    await Message.objects.aupdate(state=State.DONE, answer="The answer.", finish_reason="answered")
+
+    async with asyncio.timeout(10):
+        assert await reading == [("reset", ""), ("delta", "The answer."), ("done", "")]
+        assert (await waiting)["answer"] == "The answer."
+
+
+async def test_a_bell_that_was_missed_costs_a_moment_not_the_answer(message, monkeypatch):
+    monkeypatch.setattr(bells, "LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(bells.Bells, "_hear", lambda *_args: None)
+    reading = asyncio.create_task(names_and_texts(message))
+    await asyncio.sleep(0.1)
+    await Message.objects.aupdate(state=State.DONE, answer="The answer.", finish_reason="answered")
+
+    async with asyncio.timeout(10):
+        assert (await reading)[-1] == ("done", "")
+
+
+async def test_connections_of_readers_that_are_cut_are_made_again(message, site):
+    from core.redis import client
+
+    reading = asyncio.create_task(names_and_texts(message))
+    await asyncio.sleep(0.2)
+    for connection in await sync_to_async(client().client_list)():
+        if connection["cmd"].startswith("subscribe"):
+            await sync_to_async(client().client_kill_filter)(_id=connection["id"])
+    await sync_to_async(answer)(message)
+
+    async with asyncio.timeout(10):
+        assert (await reading)[-1][0] == "done"
+
+
+def answer(message):
+    working.work(Message.objects.claim(message.pk))
+
+
+async def test_a_long_silence_shows_a_sign_of_life(message, monkeypatch):
+    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.05)
+
+    async with asyncio.timeout(10), aclosing(following.follow(message)) as events:
+        assert await anext(events) is None
+
+
+@pytest.mark.parametrize("given", [None, "", "x", "1", "1-2-3", "-1", "٣-٤", "1-2\r\nevil", "9" * 30 + "-1"])
+def test_a_last_event_id_that_is_none_begins_at_the_beginning(given):
+    assert following.position(given) == following.BEGINNING
+    assert following.position("1700000000000-5") == "1700000000000-5"
