@@ -47,6 +47,8 @@ SCHEDULES = (
         name="tenants.reset_all_daily_limits, other time zones",
     ),
     Schedule("tenants.send_usage_statistics", queues.DEFAULT, crontab="0 *"),
+    Schedule("tasks_api.cleanup_old_cache", queues.LOW_PRIORITY, crontab="0 */6"),
+    Schedule("tasks_api.cleanup_failed_tasks", queues.LOW_PRIORITY, crontab="30 3"),
 )
 
 

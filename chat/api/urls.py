@@ -1,10 +1,9 @@
-from django.urls import path
-
 from chat.api import views
+from core.addresses import either_slash
 
 urlpatterns = [
-    path("query/", views.QueryView.as_view(), name="query"),
-    path("messages/<uuid:message_id>", views.MessageView.as_view(), name="message"),
-    path("messages/<uuid:message_id>/stream", views.StreamView.as_view(), name="message-stream"),
-    path("messages/<uuid:message_id>/stop", views.StopView.as_view(), name="message-stop"),
+    *either_slash("query/", views.QueryView.as_view(), "query"),
+    *either_slash("messages/<uuid:message_id>", views.MessageView.as_view(), "message"),
+    *either_slash("messages/<uuid:message_id>/stream", views.StreamView.as_view(), "message-stream"),
+    *either_slash("messages/<uuid:message_id>/stop", views.StopView.as_view(), "message-stop"),
 ]
