@@ -16,7 +16,7 @@ from http import HTTPStatus
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -33,6 +33,7 @@ JITTER = 0.2
 PAUSE_FIRST_SECONDS = 5.0
 PAUSE_MAX_SECONDS = 600.0
 USER_AGENT = "Pasokh-Webhooks/1.0"
+RING_AGAIN_AFTER = timedelta(seconds=3)
 WORN_OUT = "Sending was cut off too often."
 
 
@@ -231,6 +232,24 @@ def disable(endpoint: WebhookEndpoint, reason: str) -> bool:
     if changed and reason != WebhookEndpoint.DisabledReason.BY_HAND:
         notices.tell_endpoint_disabled(endpoint, reason)
     return bool(changed)
+
+
+def take_bell(endpoint_id: uuid.UUID) -> bool:
+    """Return whether to ring for the endpoint now: not while a message is on its way, unless that seems lost.
+
+    However much happens while no worker is free, an endpoint has one message in the queue.
+    """
+    now = timezone.now()
+    return bool(WebhookEndpoint.objects.filter(unheard_at(now), pk=endpoint_id).update(rung_at=now))
+
+
+def hear_bell(endpoint_id: uuid.UUID) -> None:
+    """Note that a worker has come: what is written from now on may need another."""
+    WebhookEndpoint.objects.filter(pk=endpoint_id, rung_at__isnull=False).update(rung_at=None)
+
+
+def unheard_at(moment: datetime) -> Q:
+    return Q(rung_at=None) | Q(rung_at__lt=moment - RING_AGAIN_AFTER)
 
 
 def next_due(endpoint_id: uuid.UUID) -> uuid.UUID | None:

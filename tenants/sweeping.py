@@ -3,8 +3,7 @@
 import time
 from datetime import timedelta
 
-from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Subquery
 from django.utils import timezone
 
 from core.enqueue import publish
@@ -13,7 +12,6 @@ from tenants import delivering, statistics, tasks
 from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
 
 LIMIT = 100
-RING_AGAIN_AFTER = timedelta(seconds=3)
 NOTIFICATION_RING_AGAIN_AFTER = timedelta(seconds=30)
 COUNT_AFTER = timedelta(seconds=60)
 PUBLISHING_SECONDS = 2.0
@@ -33,20 +31,13 @@ def ring_endpoints(*, limit: int) -> int:
     """Ring once for each endpoint that has something due, however much that is: a worker takes it all in turn."""
     now = timezone.now()
     due = WebhookDelivery.objects.due(now).filter(endpoint=OuterRef("pk")).order_by("next_attempt_at")
-    unheard = Q(rung_at=None) | Q(rung_at__lt=now - RING_AGAIN_AFTER)
-    with transaction.atomic():
-        waiting = (
-            WebhookEndpoint.objects.open_at(now)
-            .filter(unheard, Exists(due))
-            .order_by(F("rung_at").asc(nulls_first=True))
-            .select_for_update(skip_locked=True, no_key=True, of=("self",))
-        )
-        endpoints = list(waiting.values_list("pk", "tenant_id", Subquery(due.values("pk")[:1]))[:limit])
-        WebhookEndpoint.objects.filter(pk__in=[pk for pk, _tenant, _delivery in endpoints]).update(rung_at=now)
+    waiting = WebhookEndpoint.objects.open_at(now).filter(delivering.unheard_at(now), Exists(due))
+    oldest_first = waiting.order_by(F("rung_at").asc(nulls_first=True))
+    endpoints = list(oldest_first.values_list(Subquery(due.values("pk")[:1]), "pk", "tenant_id")[:limit])
     deadline = time.monotonic() + PUBLISHING_SECONDS
     rung = 0
-    for _pk, tenant_id, delivery_id in endpoints:
-        if time.monotonic() > deadline or not tasks.ring_for_delivery(delivery_id, tenant_id):
+    for row in endpoints:
+        if time.monotonic() > deadline or not tasks.ring_for_delivery(*row):
             break
         rung += 1
     return rung

@@ -18,17 +18,20 @@ TIER_BATCH = 500
 
 
 def ring_for_events(events: Iterable[WebhookEvent]) -> None:
-    """Ring for the events' deliveries, leaving out endpoints that rest or are being served already.
+    """Ring for the events' deliveries, leaving out endpoints that rest, are served already or were rung for.
 
     A worker that serves an endpoint looks for more before it stops, so what is left out here is not late.
     """
     waiting = WebhookDelivery.objects.filter(event__in=list(events), state__in=OPEN_STATES)
     for delivery in waiting:
         if delivering.next_due(delivery.endpoint_id) is not None:
-            ring_for_delivery(delivery.pk, delivery.tenant_id)
+            ring_for_delivery(delivery.pk, delivery.endpoint_id, delivery.tenant_id)
 
 
-def ring_for_delivery(delivery_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
+def ring_for_delivery(delivery_id: uuid.UUID, endpoint_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
+    """Ring for the delivery's endpoint, unless a message for that is on its way; False if the broker is away."""
+    if not delivering.take_bell(endpoint_id):
+        return True
     return publish(deliver_webhook_task, {"delivery_id": str(delivery_id)}, tenant_id=tenant_id)
 
 
@@ -42,10 +45,11 @@ def deliver_webhook_task(*, delivery_id: str) -> None:
     delivery = WebhookDelivery.objects.filter(pk=delivery_id).only("endpoint_id", "tenant_id").first()
     if delivery is None:
         return
+    delivering.hear_bell(delivery.endpoint_id)
     delivering.deliver_due(delivery.endpoint_id, seconds=settings.WEBHOOK_SLICE_SECONDS)
     following = delivering.next_due(delivery.endpoint_id)
     if following is not None:
-        ring_for_delivery(following, delivery.tenant_id)
+        ring_for_delivery(following, delivery.endpoint_id, delivery.tenant_id)
 
 
 @shared_task(name="tenants.send_query_result_to_users", soft_time_limit=20, time_limit=30)

@@ -58,7 +58,7 @@ class WebhookEndpoint(TenantOwned):
     failing_since = models.DateTimeField(null=True, editable=False)  # nothing has arrived since
     silent_count = models.PositiveIntegerField(default=0, editable=False)  # attempts in a row without any answer
     paused_until = models.DateTimeField(null=True, editable=False)  # a rest, for all its deliveries
-    rung_at = models.DateTimeField(null=True, editable=False)  # when the sweeper last rang for it
+    rung_at = models.DateTimeField(null=True, editable=False)  # of the message that no worker has taken up yet
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar = WebhookEndpointQuerySet.as_manager()

@@ -81,6 +81,22 @@ def test_ringing_waits_for_the_commit_and_is_left_out_while_the_endpoint_is_serv
     assert len(sent) == 1
 
 
+def test_an_endpoint_has_one_message_in_the_queue_however_much_happens_while_no_worker_is_free(
+    endpoint, receiver, emit, sent, django_capture_on_commit_callbacks
+):
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(5):
+            emit()
+    assert len(sent) == 1
+    assert sweeping.ring_endpoints(limit=10) == 0
+
+    tasks.deliver_webhook_task(**sent.pop()[1])
+    assert len(receiver.requests) == 5
+    with django_capture_on_commit_callbacks(execute=True):
+        emit()  # after the worker came: it may be gone already
+    assert len(sent) == 1
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://example.com/", "http://127.0.0.1/", "http://10.0.0.1/", "nonsense", "https://u:p@example.com/"]
 )
