@@ -97,16 +97,15 @@ def work_on(item: SyncItem) -> bool:
 
 
 def _save(item: SyncItem, model: str, chunks: list[Chunk], vectors: list[list[float]]) -> bool:
-    """Store the vectors where the text is still the one embedded; return False if the claim is lost."""
+    """Store the vectors; return False if the claim is lost, because then the text is no longer the one embedded."""
     with transaction.atomic():
         # The document first, as store_page does: locking chunks in two orders could deadlock.
         list(Document.objects.select_for_update(no_key=True).filter(pk=item.document_id).values_list("pk"))
         if not item.renew():
             return False
         for chunk, vector in zip(chunks, vectors, strict=True):
-            Chunk.objects.filter(pk=chunk.pk, content_hash=chunk.content_hash).update(
-                embedding=vector, embedding_model=model
-            )
+            chunk.embedding, chunk.embedding_model = vector, model
+        Chunk.objects.bulk_update(chunks, ["embedding", "embedding_model"])
     return True
 
 

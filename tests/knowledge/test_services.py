@@ -1,8 +1,9 @@
 import threading
+import time
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from core.states import State
@@ -155,3 +156,41 @@ def test_workers_storing_one_url_at_once_leave_one_document_with_one_texts_passa
     assert [chunk.chunk_index for chunk in chunks(document)] == [0, 1, 2]
     assert all(chunk.content in document.content for chunk in chunks(document))
     assert set(sent) == {str(document.pk)}
+
+
+def test_older_text_that_waits_for_newer_text_does_not_replace_it(transactional_db, sent):
+    tenant, now = create_tenant(slug="acme"), timezone.now()
+
+    def store(content: str, minutes: int) -> None:
+        services.store_page(
+            tenant=tenant,
+            url=URL,
+            title="",
+            language="en",
+            content=content,
+            fetched_at=now + timedelta(minutes=minutes),
+        )
+
+    def store_older() -> None:
+        store("older", 1)
+        connection.close()
+
+    store("first", 0)
+    older = threading.Thread(target=store_older)
+    with transaction.atomic():
+        store("newer", 2)
+        older.start()
+        deadline = time.monotonic() + 20
+        while not somebody_waits_for_a_lock():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    older.join()
+
+    assert Document.objects.get().content == "newer"
+    assert Chunk.objects.get().content == "newer"
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
