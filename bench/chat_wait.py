@@ -25,6 +25,7 @@ from tenants.services import create_api_key, create_tenant
 
 PER_SECOND = 4.0
 FILL_SECONDS = 60
+VECTORS_SECONDS = 120
 SITES = 4000
 HEADER = ("crawl tasks queued", "chats", "wait p50 ms", "p95 ms", "p99 ms", "max ms", "seen by the client p50 ms",
           "p99 ms", "queue as asked, min to max")  # fmt: skip
@@ -73,7 +74,8 @@ def three_queues(
     """Return the samples of each level, with the services as they ship."""
     address, processes = start_web(here, environ)
     processes += here.start_services("celery_ai", "celery_worker", "sweeper", **environ)
-    here.wait_for(lambda: not Chunk.objects.filter(embedding=None).exists(), "the tenant's pages got no vectors")
+    bare = Chunk.objects.filter(embedding=None)
+    here.wait_for(lambda: not bare.exists(), "the tenant's pages got no vectors", seconds=VECTORS_SECONDS)
     processes.append(start_backlog(here, port, queues.LOW_PRIORITY, environ))
     results = {}
     for level in plan.levels:

@@ -32,9 +32,9 @@ async def application(scope: dict[str, Any], receive: Callable[[], Awaitable[dic
         await _reply(send, 404, {"error": {"message": "no such path"}})
 
 
-def ideal_seconds() -> float:
+def ideal_seconds(tokens: int = TOKENS) -> float:
     """Return how long one answer takes if nothing but this server costs time."""
-    return FIRST_TOKEN_SECONDS + TOKENS / TOKENS_PER_SECOND
+    return FIRST_TOKEN_SECONDS + tokens / TOKENS_PER_SECOND
 
 
 async def _stream(send: Send) -> None:

@@ -108,7 +108,7 @@ def kill_at_random(here: World, workers: subprocess.Popen[bytes], kills: int, le
     dice = random.Random(SEED)
     for number in range(kills):
         time.sleep(SECONDS_BETWEEN_KILLS * dice.uniform(0.8, 1.2))
-        kind = {3: "broker killed", 7: "broker wiped"}.get(number % 8, "worker killed")
+        kind = {1: "broker killed", 3: "broker wiped"}.get(number % 8, "worker killed")
         ledger.kills.append((timezone.now(), kind))
         if kind == "worker killed":
             kill_worker(workers.pid, dice)

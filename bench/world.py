@@ -37,10 +37,13 @@ class World:
         self._stack = stack
 
     def start(self, name: str, command: Sequence[str], **environ: str) -> subprocess.Popen[bytes]:
-        """Start a process in a group of its own; it is stopped with the world, or earlier by `stop`."""
+        """Start a process in a group of its own; it is stopped with the world, or earlier by `stop`.
+
+        All share one session, as under script/up: Linux weighs sessions first, and a nice level only counts inside one.
+        """
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
-                command, cwd=BASE_DIR, env=os.environ | environ, stdout=log, stderr=log, start_new_session=True
+                command, cwd=BASE_DIR, env=os.environ | environ, stdout=log, stderr=log, process_group=0
             )
         self._stack.callback(stop, process)
         return process
