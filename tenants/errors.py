@@ -3,6 +3,11 @@ import math
 from core.errors import PasokhError
 
 
+class RangeInvalidError(PasokhError):
+    status = 422
+    code = "range_invalid"
+
+
 class TenantExistsError(PasokhError):
     status = 409
     code = "tenant_exists"
@@ -21,6 +26,11 @@ class TenantNotFoundError(PasokhError):
 class ScopeInvalidError(PasokhError):
     status = 422
     code = "scope_invalid"
+
+
+class ScopeNotHeldError(PasokhError):
+    status = 403
+    code = "scope_not_held"
 
 
 class LimitError(PasokhError):

@@ -1,10 +1,11 @@
 """``Idempotency-Key`` on POSTs of the API: the second sending gets the first one's answer (docs/http-conventions.md).
 
-One INSERT decides who serves a key. The answer is stored before it is sent, so a client that lost the connection and
+The unique constraint decides who serves a key. The answer is stored before it is sent, so a client that lost the connection and
 asks again finds it.
 """
 
 import hashlib
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
+from rest_framework.response import Response
 
 from core.database import release_connection
 from core.errors import API_PREFIX, problem_json
@@ -25,6 +27,7 @@ from tenants.models import APIKey, IdempotentRequest
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
+NOT_STORED = "field_never_stored"
 FORM = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT_HEADERS = ("Content-Type", "Location", "Preference-Applied", "Link")
 SERVER_ERROR = 500
@@ -90,18 +93,19 @@ def fingerprint(request: HttpRequest) -> str:
 
 def _taken(api_key: APIKey, name: str, wanted: str) -> IdempotentRequest | HttpResponse:
     now = timezone.now()
-    mine = IdempotentRequest(
-        tenant_id=api_key.tenant_id, key=name, fingerprint=wanted, created_at=now, locked_until=now + _lease()
+    locked_until = now + _lease()
+    row, is_first = IdempotentRequest.objects.get_or_create(
+        tenant_id=api_key.tenant_id,
+        key=name,
+        defaults={"fingerprint": wanted, "created_at": now, "locked_until": locked_until},
     )
-    IdempotentRequest.objects.bulk_create([mine], ignore_conflicts=True)
-    rows = IdempotentRequest.objects.filter(tenant=api_key.tenant_id, key=name)
-    row = rows.get()
-    if row.fingerprint == wanted and row.locked_until == mine.locked_until:
+    if is_first:
         return row
+    rows = IdempotentRequest.objects.filter(pk=row.pk)
     expired = Q(created_at__lt=now - timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS))
     died = Q(status=None, locked_until__lt=now, fingerprint=wanted)
     if rows.filter(expired | died).update(
-        fingerprint=wanted, status=None, locked_until=mine.locked_until, created_at=now, headers={}, body=""
+        fingerprint=wanted, status=None, locked_until=locked_until, created_at=now, headers={}, body=""
     ):
         return rows.get()
     if row.fingerprint != wanted:
@@ -115,6 +119,12 @@ def _taken(api_key: APIKey, name: str, wanted: str) -> IdempotentRequest | HttpR
     return _replay(row)
 
 
+def keep_without(response: Response, field: str) -> Response:
+    """Have the answer stored with null in the place of this secret, so that a replay creates nothing and shows none."""
+    setattr(response, NOT_STORED, field)
+    return response
+
+
 def finish(row: IdempotentRequest, response: HttpResponseBase | None) -> None:
     """Keep the answer, or forget the key where the client should be able to try again."""
     mine = IdempotentRequest.objects.filter(pk=row.pk, locked_until=row.locked_until)
@@ -122,7 +132,7 @@ def finish(row: IdempotentRequest, response: HttpResponseBase | None) -> None:
         mine.update(
             status=response.status_code,
             headers={name: response[name] for name in KEPT_HEADERS if name in response},
-            body=response.content.decode(),
+            body=_storable_body(response),
         )
     else:
         mine.delete()
@@ -131,6 +141,12 @@ def finish(row: IdempotentRequest, response: HttpResponseBase | None) -> None:
 
 def _applies(request: HttpRequest) -> bool:
     return request.method == "POST" and HEADER in request.headers and request.path.startswith(API_PREFIX)
+
+
+def _storable_body(response: HttpResponse) -> str:
+    body = response.content.decode()
+    secret = getattr(response, NOT_STORED, None)
+    return json.dumps(json.loads(body) | {secret: None}, ensure_ascii=False) if secret else body
 
 
 def _is_final(response: HttpResponse) -> bool:

@@ -1,22 +1,33 @@
 """What may be done with tenants: their people and keys, what they may use, what they are told."""
 
 from tenants.services.notifications import mark_read, notify, unread_notifications
-from tenants.services.people import add_member, create_api_key, create_operator_key, create_tenant, get_end_user
+from tenants.services.people import (
+    add_member,
+    create_api_key,
+    create_operator_key,
+    create_tenant,
+    get_end_user,
+    grant_api_key,
+)
 from tenants.services.usage import (
     allowance,
+    change_end_user,
     fix_tier,
+    queue_limit_reset,
     release_tier,
     remove_tier_rule,
     reserve_question,
     reset_limit,
     set_tier_rule,
     settle_question,
+    usage,
 )
 from tenants.services.webhooks import (
     create_endpoint,
     disable_endpoint,
     emit,
     enable_endpoint,
+    remove_endpoint,
     replay_delivery,
     replay_event,
     replay_range,
@@ -28,6 +39,7 @@ from tenants.services.webhooks import (
 __all__ = [
     "add_member",
     "allowance",
+    "change_end_user",
     "create_api_key",
     "create_endpoint",
     "create_operator_key",
@@ -37,9 +49,12 @@ __all__ = [
     "enable_endpoint",
     "fix_tier",
     "get_end_user",
+    "grant_api_key",
     "mark_read",
     "notify",
+    "queue_limit_reset",
     "release_tier",
+    "remove_endpoint",
     "remove_tier_rule",
     "replay_delivery",
     "replay_event",
@@ -52,4 +67,5 @@ __all__ = [
     "settle_question",
     "unread_notifications",
     "update_endpoint",
+    "usage",
 ]

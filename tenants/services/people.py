@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from tenants.errors import ScopeInvalidError, TenantExistsError, TenantInvalidError
+from tenants.errors import ScopeInvalidError, ScopeNotHeldError, TenantExistsError, TenantInvalidError
 from tenants.models import APIKey, EndUser, Membership, Tenant, hash_secret, new_secret
 from tenants.scopes import Scope, all_scopes
 
@@ -42,6 +42,20 @@ def create_api_key(*, tenant: Tenant, name: str, scopes: Iterable[str] | None = 
     if unknown := sorted(set(granted) - set(Scope.values)):
         raise ScopeInvalidError(f"Unknown scope: {', '.join(unknown)}. There are: {', '.join(Scope.values)}.")
     return _new_key(tenant=tenant, name=name, scopes=granted)
+
+
+def grant_api_key(*, granter: APIKey, name: str, scopes: Iterable[str] | None = None) -> tuple[APIKey, str]:
+    """Create a key of the granter's tenant, as `create_api_key` does; without scopes it may what the granter may.
+
+    Raises:
+        ScopeNotHeldError: if a scope is asked for that the granter lacks.
+    """
+    if granter.tenant is None:
+        raise ScopeNotHeldError("An operator's key acts for no tenant.")
+    granted = sorted(set(granter.scopes if scopes is None else scopes))
+    if lacking := sorted(set(granted) - set(granter.scopes)):
+        raise ScopeNotHeldError(f"The calling key lacks: {', '.join(lacking)}.", pointer="/scopes")
+    return create_api_key(tenant=granter.tenant, name=name, scopes=granted)
 
 
 def create_operator_key(*, name: str) -> tuple[APIKey, str]:

@@ -2,17 +2,21 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
-from core.enqueue import send
-from tenants import metering, outbox, tasks, tiering
+from core.enqueue import BrokerUnavailableError, publish, send
+from tenants import daily_usage, metering, outbox, tasks, tiering
+from tenants.daily_usage import Usage
 from tenants.errors import TierInvalidError, TierNotFoundError
 from tenants.metering import Allowance
 from tenants.models import EndUser, EventType, LimitReset, Tenant, TierChange, TierRule, UsageEntry
 
+USAGE_DAYS = 30  # when no range is given
 SUCCESSES = (UsageEntry.Outcome.ANSWERED, UsageEntry.Outcome.NOT_FOUND)
 
 
@@ -55,6 +59,48 @@ def allowance(*, tenant: Tenant, end_user: EndUser | None = None) -> Allowance:
 def reset_limit(*, tenant: Tenant, end_user: EndUser | None = None) -> LimitReset:
     """Let today begin anew for the end user, or without one for everyone of the tenant."""
     return metering.reset(tenant=tenant, end_user=end_user)
+
+
+def queue_limit_reset(*, end_user: EndUser) -> str:
+    """Ring for `reset_user_daily_limit` and return the task's id.
+
+    Raises:
+        BrokerUnavailableError: if no worker can be told; nothing waits then.
+    """
+    task_id = str(uuid.uuid4())
+    arguments = {"end_user_id": str(end_user.pk)}
+    if not publish(tasks.reset_user_daily_limit, arguments, tenant_id=end_user.tenant_id, task_id=task_id):
+        raise BrokerUnavailableError("The workers cannot be reached now; try again.")
+    return task_id
+
+
+def usage(*, tenant: Tenant, since: date | None = None, until: date | None = None) -> Usage:
+    """Return the questions per day, by default of the last 30 days.
+
+    Raises:
+        RangeInvalidError: if the range is empty or longer than a year.
+    """
+    until = until or tenant.day_of(timezone.now())
+    if since is None:
+        since = date.fromordinal(max(1, until.toordinal() - USAGE_DAYS + 1))
+    return daily_usage.usage(tenant=tenant, since=since, until=until)
+
+
+@transaction.atomic
+def change_end_user(*, end_user: EndUser, changes: dict[str, Any]) -> None:
+    """Set what is given: ``tier`` (a name, or None; fixed by hand from then on), ``is_tier_fixed``, ``daily_limit``.
+
+    Raises:
+        TierNotFoundError: if the tenant has no such tier.
+    """
+    if "daily_limit" in changes:
+        EndUser.objects.filter(pk=end_user.pk).update(daily_limit=changes["daily_limit"])
+    if "tier" in changes:
+        fix_tier(end_user=end_user, name=changes["tier"] or "")
+    elif changes.get("is_tier_fixed"):
+        EndUser.objects.filter(pk=end_user.pk).update(is_tier_fixed=True)
+    elif "is_tier_fixed" in changes:
+        release_tier(end_user=end_user)
 
 
 def set_tier_rule(*, tenant: Tenant, name: str, rank: int, **thresholds: int | None) -> TierRule:
@@ -112,5 +158,5 @@ def _save_rule(rule: TierRule) -> None:
 def _tier(tenant: Tenant, name: str) -> TierRule:
     rule = TierRule.objects.for_tenant(tenant).filter(name=name).first()
     if rule is None:
-        raise TierNotFoundError(f"There is no tier “{name}”.")
+        raise TierNotFoundError(f"There is no tier “{name}”.", pointer="/tier")
     return rule

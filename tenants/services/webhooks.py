@@ -87,6 +87,11 @@ def enable_endpoint(*, endpoint: WebhookEndpoint) -> None:
     endpoint.refresh_from_db()
 
 
+def remove_endpoint(*, endpoint: WebhookEndpoint) -> None:
+    """Delete the endpoint with its deliveries and their log; events stay, for the other endpoints."""
+    endpoint.delete()
+
+
 @transaction.atomic
 def rotate_secret(*, endpoint: WebhookEndpoint) -> str:
     """Give the endpoint a new secret and return it; the one before stays valid for a day, any older one ends now."""
