@@ -182,7 +182,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.KeyMayCall"],
     "DEFAULT_THROTTLE_CLASSES": ["tenants.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["core.parsing.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "core.problems.problem_response",
     "UNAUTHENTICATED_USER": None,
@@ -200,6 +200,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "StateEnum": "core.states.State.choices",
         "TaskStateEnum": "tasks_api.models.TaskState.choices",
+        "EventTypeEnum": "tenants.models.EventType.choices",
     },
     "PREPROCESSING_HOOKS": ["core.openapi.document_once"],
     "POSTPROCESSING_HOOKS": [

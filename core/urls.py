@@ -15,6 +15,9 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
     path("api/v1/tasks/", include("tasks_api.urls")),
+    path("api/v1/", include("tenants.api.urls")),
+    path("api/v1/", include("knowledge.api.urls")),
+    path("api/v1/", include("crawl.api.urls")),
     path("", include("chat.urls")),
 ]
 

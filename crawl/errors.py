@@ -8,6 +8,12 @@ class WebsiteInvalidError(PasokhError):
     code = "website_invalid"
 
 
+class WebsiteBusyError(PasokhError):
+    status = 409
+    code = "website_busy"
+    headers = {"Retry-After": "2"}
+
+
 class CrawlAlreadyActiveError(PasokhError):
     status = 409
     code = "crawl_already_active"

@@ -1,7 +1,9 @@
-"""What may be done with a tenant's knowledge: store a page, remove a page."""
+"""What may be done with a tenant's knowledge: store a page, remove pages."""
 
 import re
+import uuid
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 
@@ -16,6 +18,7 @@ from knowledge.tasks import send_due
 from tenants.models import Tenant
 
 URL_MAX_BYTES = 2000  # the unique index on (tenant, url) takes 2,704 bytes a row at most
+REMOVE_BATCH = 500
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses both
 
 
@@ -55,6 +58,17 @@ def remove_page(*, tenant: Tenant, url: str) -> bool:
     """Forget the page with its passages and vectors; return False if there was none."""
     _count, deleted = Document.objects.for_tenant(tenant).filter(url=url).delete()
     return Document._meta.label in deleted
+
+
+@transaction.atomic
+def remove_documents(*, tenant: Tenant, document_ids: Iterable[uuid.UUID]) -> int:
+    """Forget these documents of the tenant with their passages and vectors; return how many there were."""
+    ids = sorted(document_ids)
+    count = 0
+    for start in range(0, len(ids), REMOVE_BATCH):
+        batch = Document.objects.for_tenant(tenant).filter(pk__in=ids[start : start + REMOVE_BATCH])
+        count += batch.only("pk").delete()[1].get(Document._meta.label, 0)
+    return count
 
 
 def _replace_chunks(document: Document) -> None:

@@ -14,13 +14,26 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, get_resolver
+from django.utils.timezone import now
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from chat.models import Conversation, Message
 from chat.services import ask
+from crawl.models import Website
+from crawl.services import add_website, start_crawl
+from knowledge.services import store_page
 from tasks_api.models import TaskRun
+from tenants.models import WebhookEndpoint
 from tenants.scopes import Scope
-from tenants.services import add_member, create_api_key, create_operator_key, create_tenant
+from tenants.services import (
+    add_member,
+    create_api_key,
+    create_endpoint,
+    create_operator_key,
+    create_tenant,
+    get_end_user,
+    send_test_event,
+)
 
 ZERO = "00000000-0000-0000-0000-000000000000"
 MISSING = 999_999_999
@@ -65,6 +78,44 @@ def foreign_conversation(tenant: Any) -> dict[str, Any]:
     return {"question": "And then?", "user_id": "u1", "conversation_id": str(conversation(tenant))}
 
 
+def website(tenant: Any) -> Any:
+    return add_website(tenant=tenant, url="https://owner.example/").pk
+
+
+def crawl(tenant: Any) -> Any:
+    return start_crawl(website=Website.objects.get(pk=website(tenant))).pk
+
+
+def document(tenant: Any) -> Any:
+    return store_page(
+        tenant=tenant, url="https://owner.example/a", title="A", language="en", content="Text.", fetched_at=now()
+    ).pk
+
+
+def end_user(tenant: Any) -> Any:
+    return get_end_user(tenant=tenant, external_id="u1").pk
+
+
+def endpoint(tenant: Any) -> Any:
+    return create_endpoint(tenant=tenant, url="https://owner.example/hook")[0].pk
+
+
+def delivery(tenant: Any) -> Any:
+    return send_test_event(endpoint=WebhookEndpoint.objects.get(pk=endpoint(tenant))).pk
+
+
+def api_key(tenant: Any) -> Any:
+    return create_api_key(tenant=tenant, name="another")[0].pk
+
+
+def sources_rule(*methods: str, row: Any = None) -> Rule:
+    return Rule(methods, Scope.SOURCES, row=row)
+
+
+def admin_rule(*methods: str, row: Any = None) -> Rule:
+    return Rule(methods, Scope.ADMIN, row=row)
+
+
 def tasks_rule(*methods: str, row: Any = None) -> Rule:
     return Rule(methods, Scope.TASKS, operators=True, row=row)
 
@@ -79,6 +130,32 @@ API = {
     "api/v1/messages/<uuid:message_id>": Rule(("get",), Scope.QUERY, row=message),
     "api/v1/messages/<uuid:message_id>/stream": Rule(("get",), Scope.QUERY, row=message),
     "api/v1/messages/<uuid:message_id>/stop": Rule(("post",), Scope.QUERY, row=message),
+    "api/v1/conversations": Rule(("get",), Scope.QUERY),
+    "api/v1/conversations/<uuid:pk>": Rule(("get",), Scope.QUERY, row=conversation),
+    "api/v1/conversations/<uuid:pk>/export": Rule(("get",), Scope.QUERY, row=conversation),
+    "api/v1/websites": sources_rule("get", "post"),
+    "api/v1/websites/<uuid:pk>": sources_rule("get", "patch", "delete", row=website),
+    "api/v1/websites/<uuid:website_id>/crawls": sources_rule("get", "post", row=website),
+    "api/v1/websites/<uuid:website_id>/pages": sources_rule("get", row=website),
+    "api/v1/crawls/<uuid:pk>": sources_rule("get", row=crawl),
+    "api/v1/crawls/<uuid:pk>/cancel": sources_rule("post", row=crawl),
+    "api/v1/documents": sources_rule("get"),
+    "api/v1/documents/<uuid:pk>": sources_rule("get", "delete", row=document),
+    "api/v1/search": sources_rule("post"),
+    "api/v1/api-keys": admin_rule("get", "post"),
+    "api/v1/api-keys/<uuid:pk>": admin_rule("get", "delete", row=api_key),
+    "api/v1/end-users": admin_rule("get"),
+    "api/v1/end-users/<uuid:pk>": admin_rule("get", "patch", row=end_user),
+    "api/v1/end-users/<uuid:pk>/reset-limit": admin_rule("post", row=end_user),
+    "api/v1/usage": admin_rule("get"),
+    "api/v1/webhooks/endpoints": admin_rule("get", "post"),
+    "api/v1/webhooks/endpoints/<uuid:pk>": admin_rule("get", "patch", "delete", row=endpoint),
+    "api/v1/webhooks/endpoints/<uuid:pk>/rotate-secret": admin_rule("post", row=endpoint),
+    "api/v1/webhooks/endpoints/<uuid:pk>/test": admin_rule("post", row=endpoint),
+    "api/v1/webhooks/endpoints/<uuid:pk>/replay": admin_rule("post", row=endpoint),
+    "api/v1/webhooks/deliveries": admin_rule("get"),
+    "api/v1/webhooks/deliveries/<uuid:pk>": admin_rule("get", row=delivery),
+    "api/v1/webhooks/deliveries/<uuid:pk>/replay": admin_rule("post", row=delivery),
     "api/v1/tasks/status/<uuid:task_id>": tasks_rule("get", row=task),
     "api/v1/tasks/list": tasks_rule("get"),
     "api/v1/tasks/revoke/<uuid:task_id>": tasks_rule("post", row=task),

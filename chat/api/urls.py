@@ -1,4 +1,5 @@
 from chat.api import views
+from chat.api.conversations import ConversationViewSet
 from core.addresses import either_slash
 
 urlpatterns = [
@@ -6,4 +7,9 @@ urlpatterns = [
     *either_slash("messages/<uuid:message_id>", views.MessageView.as_view(), "message"),
     *either_slash("messages/<uuid:message_id>/stream", views.StreamView.as_view(), "message-stream"),
     *either_slash("messages/<uuid:message_id>/stop", views.StopView.as_view(), "message-stop"),
+    *either_slash("conversations", ConversationViewSet.as_view({"get": "list"}), "conversations"),
+    *either_slash("conversations/<uuid:pk>", ConversationViewSet.as_view({"get": "retrieve"}), "conversation-detail"),
+    *either_slash(
+        "conversations/<uuid:pk>/export", ConversationViewSet.as_view({"get": "export"}), "conversation-export"
+    ),
 ]

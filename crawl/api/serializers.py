@@ -1,0 +1,90 @@
+"""The shapes of websites, crawls and pages."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from core.states import State
+from crawl.models import URL_MAX_CHARS, CrawlRun, Page, Website
+from crawl.services import DEPTH_MAX, PATTERN_MAX_CHARS, PATTERNS_MAX
+
+
+class PatternsField(serializers.ListField):
+    child = serializers.CharField(max_length=PATTERN_MAX_CHARS)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=PATTERNS_MAX, **kwargs)
+
+
+class WebsiteSerializer(serializers.ModelSerializer):
+    url = serializers.CharField(source="root_url", help_text="Where crawls begin, in its one form.")
+    include = serializers.ListField(child=serializers.CharField(), source="include_patterns")
+    exclude = serializers.ListField(child=serializers.CharField(), source="exclude_patterns")
+
+    class Meta:
+        model = Website
+        fields = ["id", "url", "name", "include", "exclude", "max_pages", "max_depth", "created_at"]
+
+
+class WebsiteChangeSerializer(serializers.Serializer):
+    name = serializers.CharField(max_length=200, allow_blank=True, required=False)
+    include = PatternsField(
+        required=False, help_text="Path globs such as `/docs/*`; without any, all below the address's folder."
+    )
+    exclude = PatternsField(required=False, help_text="Path globs; they win over `include`.")
+    max_pages = serializers.IntegerField(min_value=1, required=False)
+    max_depth = serializers.IntegerField(min_value=1, max_value=DEPTH_MAX, required=False)
+
+
+class WebsiteInputSerializer(WebsiteChangeSerializer):
+    url = serializers.CharField(max_length=URL_MAX_CHARS, help_text="`https://` may be left out.")
+
+
+class CrawlSerializer(serializers.ModelSerializer):
+    website_id = serializers.UUIDField()
+
+    class Meta:
+        model = CrawlRun
+        fields = ["id", "website_id", "state", "is_cancelled", "error", "created_at", "started_at", "finished_at"]
+
+
+class ProgressSerializer(serializers.Serializer):
+    stage = serializers.ChoiceField(CrawlRun.Stage.choices)
+    is_finished = serializers.BooleanField()
+    total = serializers.IntegerField(help_text="Pages known so far.")
+    finished = serializers.IntegerField(help_text="Of them those that are over.")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Pages by state.")
+    reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Skipped and failed pages by reason.")
+    unchanged = serializers.IntegerField()
+    dropped = serializers.IntegerField(help_text="Links left out at the page limit.")
+    pages_per_second = serializers.FloatField()
+    eta_seconds = serializers.FloatField(allow_null=True)
+
+
+class CrawlProgressSerializer(CrawlSerializer):
+    progress = ProgressSerializer()
+
+    class Meta(CrawlSerializer.Meta):
+        fields = [*CrawlSerializer.Meta.fields, "progress"]
+
+
+class PageSerializer(serializers.ModelSerializer):
+    document_id = serializers.UUIDField(allow_null=True)
+    crawl_id = serializers.UUIDField(source="run_id", allow_null=True, help_text="The last crawl that saw it.")
+    duplicate_of = serializers.CharField(source="duplicate_of.url", default=None, allow_null=True)
+
+    class Meta:
+        model = Page
+        fields = [
+            "id", "url", "state", "reason", "detail", "http_status", "depth", "document_id", "crawl_id", "duplicate_of",
+            "fetched_at", "created_at",
+        ]  # fmt: skip
+
+
+class PageFilterSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(Page.State.choices, required=False)
+    reason = serializers.ChoiceField(Page.Reason.choices, required=False)
+
+
+class CrawlFilterSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(State.choices, required=False)

@@ -1,0 +1,21 @@
+"""``/api/v1/``: websites, their crawls and pages; every address works with and without a trailing slash."""
+
+from core.addresses import either_slash
+from crawl.api.views import CrawlViewSet, PageViewSet, WebsiteViewSet
+
+urlpatterns = [
+    *either_slash("websites", WebsiteViewSet.as_view({"get": "list", "post": "create"}), "websites"),
+    *either_slash(
+        "websites/<uuid:pk>",
+        WebsiteViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        "website",
+    ),
+    *either_slash(
+        "websites/<uuid:website_id>/crawls",
+        CrawlViewSet.as_view({"get": "list", "post": "create"}),
+        "website-crawls",
+    ),
+    *either_slash("websites/<uuid:website_id>/pages", PageViewSet.as_view({"get": "list"}), "website-pages"),
+    *either_slash("crawls/<uuid:pk>", CrawlViewSet.as_view({"get": "retrieve"}), "crawl"),
+    *either_slash("crawls/<uuid:pk>/cancel", CrawlViewSet.as_view({"post": "cancel"}), "crawl-cancel"),
+]
