@@ -1,7 +1,7 @@
 """``Idempotency-Key`` on POSTs of the API: the second sending gets the first one's answer (docs/http-conventions.md).
 
-The unique constraint decides who serves a key. The answer is stored before it is sent, so a client that lost the connection and
-asks again finds it.
+The unique constraint decides who serves a key. The answer is stored before it is sent, so a client that lost the
+connection and asks again finds it.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ def _taken(api_key: APIKey, name: str, wanted: str) -> IdempotentRequest | HttpR
     now = timezone.now()
     locked_until = now + _lease()
     row, is_first = IdempotentRequest.objects.get_or_create(
-        tenant_id=api_key.tenant_id,
+        tenant=api_key.tenant,
         key=name,
         defaults={"fingerprint": wanted, "created_at": now, "locked_until": locked_until},
     )
