@@ -11,12 +11,8 @@ from chat.models import Message
 from core.database import release_request_thread
 
 
-async def event_stream(message: Message, request: HttpRequest) -> StreamingHttpResponse:
-    """Return the stream of the message, from where the browser's ``Last-Event-ID`` says it broke off.
-
-    The request's database session and thread are given back first.
-    """
-    await release_request_thread()
+def event_stream(message: Message, request: HttpRequest) -> StreamingHttpResponse:
+    """Return the stream of the message, from where the browser's ``Last-Event-ID`` says it broke off."""
     after = position(request.headers.get("Last-Event-ID") or request.GET.get("last_event_id"))
     response = StreamingHttpResponse(_lines(message, after), content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-store"
@@ -25,6 +21,8 @@ async def event_stream(message: Message, request: HttpRequest) -> StreamingHttpR
 
 
 async def _lines(message: Message, after: str) -> AsyncIterator[str]:
+    # Here, not in the view: the middleware that runs after the view takes a thread again.
+    await release_request_thread()
     yield "retry: 1000\n\n"
     async with aclosing(follow(message, after=after)) as events:
         async for event in events:

@@ -25,6 +25,7 @@ from core.database import release_request_thread
 from core.errors import PROBLEM_TYPE
 from core.parsing import BoundedJSONParser
 from core.states import State
+from tenants.models import Tenant
 
 _PROBLEMS = dict.fromkeys((400, 401, 404), OpenApiResponse(ProblemSerializer, "A problem (RFC 9457)."))
 
@@ -42,7 +43,7 @@ class ChatView(APIView):
         return final
 
     async def get_message(self, request: Request, message_id: uuid.UUID) -> Message:
-        return await sync_to_async(services.get_message)(tenant=request.user.tenant, message_id=message_id)
+        return await sync_to_async(services.get_message)(tenant=_tenant_of(request), message_id=message_id)
 
 
 class QueryView(ChatView):
@@ -64,10 +65,10 @@ class QueryView(ChatView):
     async def post(self, request: Request) -> HttpResponseBase:
         asked = QuestionSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        message = await sync_to_async(services.ask)(tenant=request.user.tenant, **asked.validated_data)
+        message = await sync_to_async(services.ask)(tenant=_tenant_of(request), **asked.validated_data)
         preferred = preferences(request)
         if wants_stream(request):
-            return await event_stream(message, request)
+            return event_stream(message, request)
         if "respond-async" in preferred:
             return _accepted(request, message, applied="respond-async")
         await release_request_thread()
@@ -98,7 +99,7 @@ class StreamView(ChatView):
         responses={(200, "text/event-stream"): OpenApiTypes.STR, **_PROBLEMS},
     )
     async def get(self, request: Request, message_id: uuid.UUID) -> HttpResponseBase:
-        return await event_stream(await self.get_message(request, message_id), request)
+        return event_stream(await self.get_message(request, message_id), request)
 
 
 class StopView(ChatView):
@@ -112,6 +113,12 @@ class StopView(ChatView):
     async def post(self, request: Request, message_id: uuid.UUID) -> HttpResponseBase:
         message = await self.get_message(request, message_id)
         return Response(message_body(await sync_to_async(services.request_stop)(message=message)))
+
+
+def _tenant_of(request: Request) -> Tenant:
+    caller: Any = request.user  # a Caller: anything else was refused before
+    tenant: Tenant = caller.tenant
+    return tenant
 
 
 def _answered(body: dict[str, Any]) -> Response:
