@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from core.record_admin import RecordAdmin
-from knowledge.models import Chunk, Document, SyncItem
+from knowledge.models import Chunk, Document, KnowledgeVersion, SyncItem
 
 
 @admin.register(Document)
@@ -27,3 +27,9 @@ class SyncItemAdmin(RecordAdmin):
     list_display = ["document", "tenant", "state", "attempts", "not_before", "error"]
     list_filter = ["state"]
     list_select_related = ["document", "tenant"]
+
+
+@admin.register(KnowledgeVersion)
+class KnowledgeVersionAdmin(RecordAdmin):
+    list_display = ["tenant", "changes"]
+    list_select_related = ["tenant"]

@@ -159,3 +159,16 @@ class SyncItem(TenantOwned):
         """Hold the job for another lease, having made progress; return False if the claim is lost."""
         self.attempts = 0
         return bool(self.holds().update(lease_until=lease_end(), attempts=0))
+
+
+class KnowledgeVersion(TenantOwned):
+    """A part of a tenant's count of changes; the sum over its rows is the version (knowledge/version.py)."""
+
+    changes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("knowledge version")
+        verbose_name_plural = _("knowledge versions")
+
+    def __str__(self) -> str:
+        return f"{self.tenant}: {self.changes}"

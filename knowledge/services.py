@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from core.states import State
-from knowledge import chunking, indexing
+from knowledge import chunking, indexing, version
 from knowledge.errors import PageInvalidError
 from knowledge.models import Chunk, Document, SyncItem
 from knowledge.tasks import send_due
@@ -51,13 +51,18 @@ def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: 
         document.save(update_fields=["title", "language", "content", "content_hash", "fetched_at", "updated_at"])
         _replace_chunks(document)
         _queue(document)
+        version.add_change(tenant.pk)
     return document
 
 
+@transaction.atomic
 def remove_page(*, tenant: Tenant, url: str) -> bool:
     """Forget the page with its passages and vectors; return False if there was none."""
     _count, deleted = Document.objects.for_tenant(tenant).filter(url=url).delete()
-    return Document._meta.label in deleted
+    if Document._meta.label not in deleted:
+        return False
+    version.add_change(tenant.pk)
+    return True
 
 
 @transaction.atomic
@@ -68,6 +73,8 @@ def remove_documents(*, tenant: Tenant, document_ids: Iterable[uuid.UUID]) -> in
     for start in range(0, len(ids), REMOVE_BATCH):
         batch = Document.objects.for_tenant(tenant).filter(pk__in=ids[start : start + REMOVE_BATCH])
         count += batch.only("pk").delete()[1].get(Document._meta.label, 0)
+    if count:
+        version.add_change(tenant.pk)
     return count
 
 

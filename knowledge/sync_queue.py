@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from core.states import State
-from knowledge import embeddings, indexing
+from knowledge import embeddings, indexing, version
 from knowledge.models import Chunk, Document, SyncItem
 
 RETRY_FIRST_SECONDS = 10
@@ -130,8 +130,11 @@ def _copy_known_vectors(item: SyncItem, model: str) -> None:
         cursor.execute(_COPY, {"tenant": item.tenant_id, "document": item.document_id, "model": model})
 
 
+@transaction.atomic
 def finish(item: SyncItem) -> None:
-    item.holds().update(state=State.DONE, sent_at=None, lease_until=None, lease_token=None, error="")
+    """Close the job; its vectors are new to search, so the tenant's knowledge has changed."""
+    if item.holds().update(state=State.DONE, sent_at=None, lease_until=None, lease_token=None, error=""):
+        version.add_change(item.tenant_id)
 
 
 def pause(item: SyncItem) -> None:
