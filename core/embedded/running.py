@@ -1,5 +1,6 @@
 """Start an embedded server for as long as a block runs: for tests and benchmarks."""
 
+import secrets
 import signal
 import subprocess
 import time
@@ -18,8 +19,9 @@ READY_TIMEOUT_SECONDS = 30
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[Postgres]:
     """Run a fresh PostgreSQL under ``folder`` and stop it after the block."""
-    server = Postgres(folder / "postgres", ports.find_free(), "embedded")
-    server.ensure_initialised()
+    password = secrets.token_hex(16)
+    Postgres(folder / "postgres", 0, password).ensure_initialised()
+    server = Postgres(folder / "postgres", ports.find_free(), password)
     with _running(server, folder / "postgres.log", signal.SIGINT):
         server.ensure_database()
         yield server
@@ -28,7 +30,7 @@ def running_postgres(folder: Path) -> Iterator[Postgres]:
 @contextmanager
 def running_valkey(folder: Path) -> Iterator[Valkey]:
     """Run a fresh Valkey under ``folder`` and stop it after the block."""
-    server = Valkey(folder / "valkey", ports.find_free(), "embedded")
+    server = Valkey(folder / "valkey", ports.find_free(), secrets.token_hex(16))
     server.ensure_configured()
     with _running(server, folder / "valkey.log", signal.SIGTERM):
         yield server
