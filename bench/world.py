@@ -20,6 +20,7 @@ from pathlib import Path
 import django
 from django.core.management import call_command
 
+from bench import figures
 from core import processes
 from core.embedded import ports
 from core.embedded.running import running_postgres, running_valkey
@@ -110,6 +111,7 @@ def world(**environ: str) -> Iterator[World]:
             "DJANGO_SETTINGS_MODULE": "core.settings",
             "DATABASE_URL": stack.enter_context(running_postgres(folder)).url,
             "REDIS_URL": stack.enter_context(running_valkey(folder)).url,
+            "CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT": "2",
             "LOG_LEVEL": "WARNING",
             "PATH": f"{Path(PYTHON).parent}{os.pathsep}{os.environ['PATH']}",
         } | environ
@@ -120,15 +122,17 @@ def world(**environ: str) -> Iterator[World]:
 
 
 def stop(process: subprocess.Popen[bytes], seconds: float = 15) -> None:
-    """End a process politely, then its whole group without asking."""
+    """End a process politely, then all that it had started without asking."""
+    family = figures.descendants(process.pid)
     if process.poll() is None:
         process.terminate()
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             print(f"bench: {process.args!r} did not stop in {seconds} s", file=sys.stderr)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
