@@ -53,6 +53,12 @@ class Sender:
         self.running[name].wait()
         self.running[name] = self._start(name)
 
+    def revive(self) -> None:
+        """Start again what ended by itself."""
+        for name, process in self.running.items():
+            if process.poll() is not None:
+                self.running[name] = self._start(name)
+
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         command = WORKER if name == "worker" else processes.BY_NAME["sweeper"].command
         return self.here.start(name, command, **self.environ)
@@ -73,7 +79,7 @@ def main(here: World) -> None:
     emitting.start()
     kill_in_between(sender, options)
     emitting.join()
-    drain(options.events)
+    drain(sender, options.events)
     report(machine, options, received(address), secrets, time.monotonic() - begin)
 
 
@@ -105,6 +111,7 @@ def kill_in_between(sender: Sender, options: argparse.Namespace) -> None:
         wanted = options.events * number / (options.kills + 2)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while delivered() < wanted and time.monotonic() < deadline:
+            sender.revive()
             time.sleep(0.1)
         time.sleep(dice.uniform(0, 0.3))
         sender.kill("worker")
@@ -116,12 +123,13 @@ def delivered() -> int:
     return WebhookDelivery.objects.filter(state=State.DONE).count()
 
 
-def drain(events: int) -> None:
+def drain(sender: Sender, events: int) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         is_open = WebhookDelivery.objects.filter(state__in=OPEN_STATES).exists()
         if not is_open and WebhookEvent.objects.count() == events:
             return
+        sender.revive()
         time.sleep(0.2)
 
 

@@ -33,7 +33,7 @@ JITTER = 0.2
 PAUSE_FIRST_SECONDS = 5.0
 PAUSE_MAX_SECONDS = 600.0
 USER_AGENT = "Pasokh-Webhooks/1.0"
-RING_AGAIN_AFTER = timedelta(seconds=3)
+RING_AGAIN_AFTER = timedelta(seconds=10)
 WORN_OUT = "Sending was cut off too often."
 
 
@@ -66,7 +66,7 @@ class Reply:
 
 
 def deliver_due(endpoint_id: uuid.UUID, *, seconds: float) -> None:
-    """Send the endpoint's due deliveries, the longest due first, until none is left, it fails to answer or time is up.
+    """Send the endpoint's due deliveries, the longest due first, until none is left, it has to rest or time is up.
 
     Returns at once if enough others are sending to it.
     """
@@ -75,10 +75,7 @@ def deliver_due(endpoint_id: uuid.UUID, *, seconds: float) -> None:
         delivery = claim(endpoint_id)
         if delivery is None:
             return
-        reply = send(delivery)
-        record(delivery, reply)
-        if reply.is_silence:
-            return
+        record(delivery, send(delivery))
 
 
 def claim(endpoint_id: uuid.UUID) -> WebhookDelivery | None:
