@@ -32,6 +32,8 @@ LEAST_SHARE = 0.2  # enough where some passage means the same as the question �
 MEANS_THE_SAME_FROM = 0.85  # … by its cosine (multilingual-e5-small: other topics stay below 0.83) …
 PASSAGE_COVERS_SOME = 0.4  # … or its words are in this passage
 CHARS_MAX = 1500
+SUBJECT_CHARS = 24  # where a sentence that defines a word has that word
+STUB_CHARS = 22  # "See also."
 
 _ASKS_NUMBER = re.compile(r"\b(how many|how much|how long|how old|what year|when|چند|چقدر|چه سالی|چه زمانی|کی)\b")
 _ASKS_STEPS = re.compile(r"\b(how to|how do|how can|how should|چگونه|چطور|چه طور|روش|طریقه)\b")
@@ -171,12 +173,13 @@ def _fits(question: str, unit: Unit) -> float:
         bonus += 0.15
     if _ASKS_STEPS.search(asked) and (unit.opens or unit.kind == "code"):
         bonus += 0.08
-    if _ASKS_MEANING.search(asked) and _MEANS.search(unit.text):
-        bonus += 0.12
+    if _ASKS_MEANING.search(asked):
+        bonus += 0.12 if _MEANS.search(unit.text) else 0.0
+        bonus += 0.15 if set(words(question)) & set(words(unit.text[:SUBJECT_CHARS])) else 0.0
     if unit.text.endswith(("?", "؟")):
         bonus -= 0.3  # a question does not answer one
-    if len(unit.text) < 20:  # noqa: PLR2004 -- a stub such as "See also."
-        bonus -= 0.1
+    if len(unit.text) < STUB_CHARS:
+        bonus -= 0.2
     return bonus - (0.05 if unit.kind == "row" else 0.0)
 
 
