@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+RETENTION_DAYS = [MinValueValidator(1), MaxValueValidator(36_500)]
 _Row_co = TypeVar("_Row_co", bound="TenantOwned", covariant=True)
 
 
@@ -32,12 +34,25 @@ class Tenant(models.Model):
     end_user_daily_limit = models.PositiveIntegerField(
         _("questions a day, each end user"), null=True, blank=True
     )  # null: LIMIT_END_USER_DAILY
+    archive_after_days = models.PositiveIntegerField(
+        _("archive a conversation after days of silence"), null=True, blank=True, validators=RETENTION_DAYS
+    )  # null: never
+    erase_after_days = models.PositiveIntegerField(
+        _("erase an archived conversation after days"), null=True, blank=True, validators=RETENTION_DAYS
+    )  # null: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(erase_after_days=None) | models.Q(archive_after_days__isnull=False),
+                name="tenant_erases_only_what_it_archives",
+                violation_error_message=_("Only archived conversations are erased: say when they are archived."),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
