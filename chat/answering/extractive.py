@@ -90,6 +90,7 @@ def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:
     best = max(able, key=lambda candidate: candidate.score)
     if not _may_answer(best, passages):
         return []
+    asks_steps = bool(_ASKS_STEPS.search(normalise(question)))
     chosen = [*_what_it_leans_on(best, scored), best, *_what_it_opens(best, scored)]
     for candidate in sorted(able, key=lambda scored: -scored.score):
         share = SECOND_BEST_SHARE if candidate.passage.url == best.passage.url else OTHER_PAGE_SHARE
@@ -97,6 +98,8 @@ def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:
             break
         if candidate.score < share * best.score or any(_says_the_same(candidate, other) for other in chosen):
             continue
+        if candidate.unit.opens and not asks_steps:
+            continue  # what it announces would lead away from the answer
         if _length(chosen) < CHARS_MAX:
             chosen += [candidate, *_what_it_opens(candidate, scored)]
     return chosen

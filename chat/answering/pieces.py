@@ -22,6 +22,11 @@ class Author:
 
 
 @dataclass(frozen=True)
+class FromCache:
+    """What follows was written for an earlier question; comes before any text."""
+
+
+@dataclass(frozen=True)
 class Text:
     """More of the answer; empty when nothing came for a while."""
 
@@ -42,4 +47,4 @@ class Ending:
     finish_reason: str
 
 
-Piece = Author | Text | Sources | Ending
+Piece = Author | FromCache | Text | Sources | Ending

@@ -1,14 +1,15 @@
-"""The steps of answering: small talk, search, then a model if there is one, else the site's own sentences."""
+"""The steps of answering: small talk, the cache, search, then a model if there is one, else the site's sentences."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from django.conf import settings
 
-from chat.answering import extractive, generated, not_found, smalltalk
+from chat import query_cache
+from chat.answering import caching, extractive, generated, not_found, smalltalk
 from chat.answering.pieces import Author, Ending, Piece, Text
 from chat.models import Message
 from core.database import release_connection
-from knowledge.search import search
+from knowledge.search import Passage, search
 
 PASSAGES = 8
 
@@ -27,14 +28,34 @@ def answer(message: Message, *, should_stop: Callable[[], bool]) -> Iterator[Pie
         yield Text(reply)
         yield Ending(Message.FinishReason.ANSWERED)
         return
-    has_model = bool(settings.LLM_BASE_URL)
-    yield Author(settings.LLM_MODEL or "default" if has_model else extractive.MODEL)
-    turns = generated.earlier_turns(message) if has_model else []
+    model = author()
+    yield Author(model)
+    turns = generated.earlier_turns(message) if has_model() else []
+    # Before the search: what is found then is at least as new as the version that the slot names.
+    slot = None if turns else query_cache.slot(tenant=message.tenant, question=question, model=model)
+    if slot and (kept := slot.find()):
+        yield from caching.replay(kept)
+        return
     passages = search(tenant=message.tenant, query=generated.search_query(question, turns), limit=PASSAGES)
     release_connection()
+    pieces = _written(question, passages, turns, should_stop)
+    yield from caching.recorded(pieces, slot) if slot and caching.may_keep(passages) else pieces
+
+
+def has_model() -> bool:
+    return bool(settings.LLM_BASE_URL)
+
+
+def author() -> str:
+    """Return who writes the answers that are not small talk."""
+    return (settings.LLM_MODEL or "default") if has_model() else extractive.MODEL
+
+
+def _written(
+    question: str, passages: Sequence[Passage], turns: Sequence[Message], should_stop: Callable[[], bool]
+) -> Iterator[Piece]:
     if not passages:
-        yield from not_found.answer(question, passages)
-    elif has_model:
-        yield from generated.answer(question, passages, turns, should_stop)
-    else:
-        yield from extractive.answer(question, passages)
+        return not_found.answer(question, passages)
+    if has_model():
+        return generated.answer(question, passages, turns, should_stop)
+    return extractive.answer(question, passages)
