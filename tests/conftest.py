@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     for name in ("LLM_BASE_URL", "EMBEDDING_BASE_URL"):
         os.environ.pop(name, None)
-    import django  # noqa: PLC0415 -- pytest-django sets up only if settings were known before this hook
+    import django  # pytest-django sets up only if settings were known before this hook
 
     django.setup()
 
@@ -38,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def redis_client() -> Iterator[object]:
-    from core.redis import client  # noqa: PLC0415 -- needs the settings above
+    from core.redis import client  # needs the settings above
 
     client().flushdb()
     yield client()
