@@ -54,6 +54,8 @@ def test_a_second_crawl_processes_only_what_changed(crawl, site):
     changed = Page.objects.filter(run=run, state="done", reason="")
     assert {page.document.title for page in changed} == {"New", "Added", "Home"}
     assert services.progress(run).unchanged == 9
+    conditional = [path for _method, path, headers in site.requests if "if-none-match" in headers]
+    assert len(conditional) == 12
     assert reason(run, "/product/5/") == "not_found"
     assert not Document.objects.filter(url__endswith="/product/5/").exists()
     assert Document.objects.count() == 12
