@@ -29,8 +29,9 @@ from core.states import State
 from tenants.models import Tenant
 from tenants.services import create_tenant
 
-SECONDS_BETWEEN_KILLS = 4.0
-DRAIN_SECONDS = 60.0
+SECONDS_BETWEEN_KILLS = 5.0
+STANDSTILL_SECONDS = 30.0  # an open message counts as lost once nothing has moved for so long
+DRAIN_SECONDS = 120.0
 LATE_SECONDS = 1.0  # a first start later than this is counted as a recovery
 SEED = 20261121
 HISTORY = """
@@ -64,7 +65,7 @@ def main(here: World) -> None:
     material.store(tenant)
     with connection.cursor() as cursor:
         cursor.execute(HISTORY)
-    _server, address = here.start_server("llm", "bench.fake_llm:application", FAKE_LLM_TOKENS="20")
+    _server, address = here.start_server("llm", "bench.fake_llm:application", FAKE_LLM_TOKENS="10")
     model = {"LLM_BASE_URL": f"{address}/v1", "LLM_API_KEY": "none", "LLM_MODEL": "fake"}
     workers, _sweeper = here.start_services("celery_ai", "sweeper", **model)
     ledger = Ledger()
@@ -140,11 +141,14 @@ def is_broker_up() -> bool:
 
 
 def drain(ledger: Ledger) -> float:
-    """Wait until no accepted message is open, and return how long that took in seconds."""
-    begin = time.monotonic()
+    """Wait while accepted messages are open and their number still falls; return how long that took in seconds."""
+    begin = moved = time.monotonic()
     still_open = Message.objects.filter(pk__in=ledger.accepted, state__in=[State.QUEUED, State.RUNNING])
-    while still_open.exists() and time.monotonic() - begin < DRAIN_SECONDS:
-        time.sleep(0.2)
+    left = still_open.count()
+    while left and time.monotonic() < min(moved + STANDSTILL_SECONDS, begin + DRAIN_SECONDS):
+        time.sleep(0.5)
+        before, left = left, still_open.count()
+        moved = time.monotonic() if left < before else moved
     return time.monotonic() - begin
 
 
