@@ -24,7 +24,7 @@ class Usage:
     total: dict[str, Any]
 
 
-def usage(*, tenant: Tenant, since: date, until: date) -> Usage:
+def usage_by_day(*, tenant: Tenant, since: date, until: date) -> Usage:
     """Return the tenant's questions per day, both days included.
 
     Raises:

@@ -122,4 +122,4 @@ class UsageViewSet(ResourceViewSet):
         responses=UsageSerializer,
     )
     def retrieve(self, request: Request) -> Response:
-        return self.show(services.usage(tenant=self.tenant, **self.read_query(UsageQuerySerializer)))
+        return self.show(services.usage_by_day(tenant=self.tenant, **self.read_query(UsageQuerySerializer)))

@@ -20,7 +20,7 @@ from tenants.services.usage import (
     reset_limit,
     set_tier_rule,
     settle_question,
-    usage,
+    usage_by_day,
 )
 from tenants.services.webhooks import (
     create_endpoint,
@@ -67,5 +67,5 @@ __all__ = [
     "settle_question",
     "unread_notifications",
     "update_endpoint",
-    "usage",
+    "usage_by_day",
 ]

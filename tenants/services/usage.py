@@ -74,7 +74,7 @@ def queue_limit_reset(*, end_user: EndUser) -> str:
     return task_id
 
 
-def usage(*, tenant: Tenant, since: date | None = None, until: date | None = None) -> Usage:
+def usage_by_day(*, tenant: Tenant, since: date | None = None, until: date | None = None) -> Usage:
     """Return the questions per day, by default of the last 30 days.
 
     Raises:
@@ -83,7 +83,7 @@ def usage(*, tenant: Tenant, since: date | None = None, until: date | None = Non
     until = until or tenant.day_of(timezone.now())
     if since is None:
         since = date.fromordinal(max(1, until.toordinal() - USAGE_DAYS + 1))
-    return daily_usage.usage(tenant=tenant, since=since, until=until)
+    return daily_usage.usage_by_day(tenant=tenant, since=since, until=until)
 
 
 @transaction.atomic
