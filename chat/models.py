@@ -28,10 +28,17 @@ class Conversation(TenantOwned):
     )
     title = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    archived_at = models.DateTimeField(null=True, editable=False)  # by the tenant's retention; a new question ends it
 
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
+        indexes = [
+            models.Index(fields=["tenant", "created_at"], condition=Q(archived_at=None), name="conversation_kept"),
+            models.Index(
+                fields=["tenant", "archived_at"], condition=Q(archived_at__isnull=False), name="conversation_archived"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.title or str(self.id)
@@ -126,6 +133,7 @@ class Message(TenantOwned):
     citations = models.JSONField(default=list)  # [{n, url, title, quote}]
     finish_reason = models.CharField(max_length=10, choices=FinishReason.choices, blank=True)
     model = models.CharField(max_length=200, blank=True)  # "extractive", "greeting", or the model's name
+    is_cached = models.BooleanField(default=False)  # the answer was made for the same question earlier
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)  # for the person who asked
     created_at = models.DateTimeField(auto_now_add=True)
@@ -155,6 +163,37 @@ class Message(TenantOwned):
     def milliseconds_until(self, moment: datetime | None) -> int | None:
         """Return the time from the question to the moment, or None if that has not come."""
         return None if moment is None else max(0, round((moment - self.created_at).total_seconds() * 1000))
+
+
+class CachedAnswer(TenantOwned):
+    """An answer kept for the next one who asks the tenant's assistant the same (chat/query_cache.py).
+
+    ``key`` is a digest of everything that the answer was made from, the tenant included; the question itself is not
+    kept. ``basis`` is the part of it that is the same for all tenants: code, model and settings.
+    """
+
+    key = models.CharField(max_length=64)
+    knowledge_version = models.PositiveBigIntegerField()
+    basis = models.CharField(max_length=64)
+    model = models.CharField(max_length=200)
+    answer = models.TextField()
+    citations = models.JSONField(default=list)
+    finish_reason = models.CharField(max_length=10, choices=Message.FinishReason.choices)
+    created_at = models.DateTimeField(auto_now_add=True)
+    used_at = models.DateTimeField()  # to the hour
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("cached answer")
+        verbose_name_plural = _("cached answers")
+        constraints = [models.UniqueConstraint(fields=["tenant", "key"], name="cached_answer_once_per_tenant")]
+        indexes = [
+            models.Index(fields=["expires_at"], name="cached_answer_expiry"),
+            models.Index(fields=["tenant", "used_at"], name="cached_answer_use"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.key[:12]}"
 
 
 def _lock_room_of(tenant_id: uuid.UUID) -> None:

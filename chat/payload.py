@@ -19,6 +19,7 @@ def message_body(message: Message) -> dict[str, Any]:
         "citations": message.citations,
         "finish_reason": str(message.finish_reason),
         "model": message.model,
+        "is_cached": message.is_cached,
         "error": error_body(message),
         "created_at": message.created_at.isoformat(),
         "timings": {

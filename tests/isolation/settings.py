@@ -4,3 +4,4 @@ from core.settings import *  # noqa: F403
 
 CELERY_IMPORTS = ("tests.isolation.holding",)
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 2.0  # the product waits longer before it puts work back
+QUERY_CACHE_ENABLED = False  # the same question is asked again and again; it is answering that shall not wait
