@@ -5,6 +5,7 @@ Their hard limit is below the lease (CRAWL_LEASE_SECONDS), so that nobody takes 
 
 import structlog
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 
 from crawl import finishing, frontier, processing, slices
 from crawl.models import CrawlRun, Page
@@ -27,6 +28,8 @@ def crawl_website_task(*, run_id: str, ticket: int | None = None) -> bool:
         return False
     try:
         slices.run_slice(run)
+    except SoftTimeLimitExceeded:
+        raise  # as if the worker had died: the sweeper sends the run again, and gives it up after several
     except Exception:
         log.exception("crawl_slice_failed", run_id=run_id)
         finishing.finish(run, error="The crawl met an internal error.")

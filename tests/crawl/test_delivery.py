@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings as django_settings
 from django.utils import timezone
 
@@ -205,6 +206,21 @@ def test_a_bug_in_a_slice_closes_the_run(website, sent, work, monkeypatch):
 
     run.refresh_from_db()
     assert (run.state, run.error) == ("failed", "The crawl met an internal error.")
+
+
+def test_a_slice_that_runs_out_of_time_is_tried_again(website, sent, work, monkeypatch):
+    def too_slow(*_args):
+        raise SoftTimeLimitExceeded
+
+    run = services.start_crawl(website=website)
+    monkeypatch.setattr(frontier, "seed", too_slow)
+    with pytest.raises(SoftTimeLimitExceeded):
+        work()
+
+    expire(CrawlRun.objects)
+    assert sweep() == 1
+    run.refresh_from_db()
+    assert run.state == "running"
 
 
 def test_fetching_pauses_while_too_many_pages_wait(website, sent, work, monkeypatch):
