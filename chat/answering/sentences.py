@@ -57,8 +57,10 @@ def _blocks(content: str) -> Iterator[Block]:
         if text:
             yield text
         text = None
-        if kind in ("more", "item"):
-            text = (start, end, "sentence" if kind == "more" else "item")
+        if kind == "more":
+            text = (start, end, "sentence")
+        elif kind == "item":
+            text = (start, end, "item")
         elif kind != "break":
             yield start, end, kind
     if text:
