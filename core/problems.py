@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import OperationalError
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -15,6 +16,12 @@ def problem_response(exc: Exception, context: dict[str, Any]) -> Response | None
         fields = [{"pointer": exc.pointer, "code": exc.code, "detail": str(exc)}] if exc.pointer else None
         body = problem(exc.status, exc.code, str(exc), **({"errors": fields} if fields else {}))
         response = Response(body, status=exc.status, headers=dict(exc.headers))
+    elif isinstance(exc, OperationalError):
+        response = Response(
+            problem(503, "busy", "The service is busy or its database away. Ask again in a few seconds."),
+            status=503,
+            headers={"Retry-After": "5"},
+        )
     else:
         default = exception_handler(exc, context)
         if default is None:

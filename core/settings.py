@@ -110,9 +110,11 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 # --- Postgres and Redis ----------------------------------------------------------------------------
 DATABASES = {
     "default": env.db_url("DATABASE_URL", default="postgres://pasokh@127.0.0.1:5432/pasokh")
-    | {"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0}
+    | {"ENGINE": "core.postgres", "ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0}
 }
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=40)  # per process; a caller waits for a free one
+DATABASE_SESSION_WAIT_SECONDS = env.float("DATABASE_SESSION_WAIT_SECONDS", default=15.0)
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_MAX_CONNECTIONS = env.int("REDIS_MAX_CONNECTIONS", default=32)  # per process; a caller waits for a free one
 

@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend, with a bound on the sessions that one process opens."""
