@@ -51,6 +51,7 @@ def consumed():
 def test_the_services_consume_what_the_client_named_but_never_chat_beside_other_work(installation):
     installation.ensure("celery_ai", "celery_worker")
 
+    installation.wait_for(lambda: set(consumed()) == {"ai1", "ai2", "bg", "standby"}, "not all workers are ready")
     seen = consumed()
 
     assert seen["ai1"] == seen["ai2"] == {"high_priority"}

@@ -25,7 +25,7 @@ def project_tasks() -> dict[str, object]:
 
 
 TASKS = project_tasks()
-BACKGROUND = sorted(name for name in TASKS if not name.startswith("chat."))
+BACKGROUND = sorted(name for name in TASKS if not name.startswith("chat.answer"))
 SOURCES = sorted(
     path for name in APPS for path in (settings.BASE_DIR / name).rglob("*.py") if "migrations" not in path.parts
 )
