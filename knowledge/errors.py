@@ -34,6 +34,13 @@ class EmbeddingMismatchError(EmbeddingError):
     code = "embedding_mismatch"
 
 
+class EmbeddingModelUnknownError(EmbeddingError):
+    """No setting says where this model's vectors come from."""
+
+    status = 503
+    code = "embedding_model_unknown"
+
+
 class VectorIndexError(PasokhError):
     status = 500
     code = "vector_index"

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Case, FloatField, Func, IntegerField, Value, When
+from django.db.models import Case, FloatField, Func, IntegerField, QuerySet, Value, When
 from django.db.models.lookups import Exact
 from pgvector.django import CosineDistance
 
-from knowledge import embeddings, text_search, vector_search
+from knowledge import embeddings, search_model, text_search, vector_search
 from knowledge.embeddings import EmbeddingError
-from knowledge.models import Chunk
+from knowledge.models import Chunk, Place
 from knowledge.text import words
 from tenants.models import Tenant
 
@@ -53,14 +53,12 @@ def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
     hits = text_search.find(tenant=tenant, terms=terms)
     if not hits.chunks:
         return []
-    vector = _vector_of(query)
-    near = (
-        vector_search.nearest(tenant=tenant, vector=vector, model=embeddings.model_id(), chunks=hits.chunks)
-        if vector
-        else {}
-    )
+    model = search_model.of(tenant)
+    vector = _vector_of(query, model)
+    near = vector_search.nearest(tenant=tenant, vector=vector, model=model, chunks=hits.chunks) if vector else {}
     scores = fuse(hits.scores, near)
-    return _passages(tenant, scores, vector, hits, limit)
+    rows = Chunk.objects.annotate(cosine=_cosine(vector, model))
+    return _passages(rows.for_tenant(tenant), scores, hits, limit)
 
 
 def fuse(by_words: dict[int, float], by_meaning: dict[int, float]) -> dict[int, float]:
@@ -79,46 +77,46 @@ def fuse(by_words: dict[int, float], by_meaning: dict[int, float]) -> dict[int, 
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _vector_of(query: str) -> list[float] | None:
+def _vector_of(query: str, model: str) -> list[float] | None:
     """Return the question's vector, or None, saying so once, while the model fails."""
     try:
-        vector = embeddings.embed_query(query)
+        vector = embeddings.embed_query(query, model=model)
     except EmbeddingError as exc:
-        if not _failing:
+        if model not in _failing:
             logger.warning("searching by words alone: %s", exc)
-        _failing.add(True)
+        _failing.add(model)
         return None
-    if _failing:
+    if model in _failing:
         logger.info("searching by meaning again")
-    _failing.clear()
+    _failing.discard(model)
     return vector
 
 
-_failing: set[bool] = set()
+_failing: set[str] = set()
 
 
-def _passages(
-    tenant: Tenant, scores: dict[int, float], vector: list[float] | None, hits: text_search.WordHits, limit: int
-) -> list[Passage]:
+def _passages(rows: QuerySet[Chunk], scores: dict[int, float], hits: text_search.WordHits, limit: int) -> list[Passage]:
     """Read the passages, best first; of passages with equal text only the best."""
     ranked = list(scores)[: limit + SPARE]
-    rows = Chunk.objects.for_tenant(tenant).select_related("document").filter(pk__in=ranked)
-    rows = rows.defer("embedding", "search_vector", "document__content").annotate(cosine=_cosine(vector))
+    rows = rows.filter(pk__in=ranked).select_related("document").defer(*Chunk.LARGE, "document__content")
     found = sorted(rows, key=lambda chunk: ranked.index(chunk.pk))
     best = {chunk.content_hash: chunk for chunk in reversed(found)}
     unique = [chunk for chunk in found if best[chunk.content_hash] is chunk]
     return [_passage(chunk, scores[chunk.pk], hits) for chunk in unique[:limit]]
 
 
-def _cosine(vector: list[float] | None) -> Case | Value:
+def _cosine(vector: list[float] | None, model: str) -> Case | Value:
     if vector is None:
         return Value(None, output_field=FloatField())
-    comparable = When(
-        Exact(Func("embedding", function="vector_dims", output_field=IntegerField()), len(vector)),
-        embedding_model=embeddings.model_id(),
-        then=1 - CosineDistance("embedding", vector),
-    )
-    return Case(comparable, default=None, output_field=FloatField())
+    comparable = [
+        When(
+            Exact(Func(place.vector, function="vector_dims", output_field=IntegerField()), len(vector)),
+            **{place.model: model},
+            then=1 - CosineDistance(place.vector, vector),
+        )
+        for place in Place
+    ]
+    return Case(*comparable, default=None, output_field=FloatField())
 
 
 def _passage(chunk: Chunk, score: float, hits: text_search.WordHits) -> Passage:

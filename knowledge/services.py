@@ -1,4 +1,4 @@
-"""What may be done with a tenant's knowledge: store a page, remove pages."""
+"""What may be done with a tenant's knowledge: store a page, remove pages, make vectors anew or delete them."""
 
 import re
 import uuid
@@ -10,11 +10,12 @@ from functools import partial
 from django.db import transaction
 from django.db.models.functions import Now
 
+from core import enqueue
 from core.states import State
-from knowledge import chunking, indexing, version
+from knowledge import chunking, full_sync, indexing, sync_queue, version
 from knowledge.errors import PageInvalidError
-from knowledge.models import Chunk, Document, SyncItem
-from knowledge.tasks import send_due
+from knowledge.models import Chunk, Document, EmbeddingDeletion, FullSync, SyncItem
+from knowledge.tasks import delete_document_embeddings_task, send_due, send_full_syncs, trigger_full_sync_task
 from tenants.models import Tenant
 
 URL_MAX_BYTES = 2000  # the unique index on (tenant, url) takes 2,704 bytes a row at most
@@ -26,7 +27,8 @@ def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: 
     """Make the page's text searchable by words at once, and by meaning soon; return its document.
 
     Unchanged text only moves ``fetched_at``. Passages that stayed the same keep their rows and vectors. Two workers
-    storing one URL take turns, and the text fetched last wins.
+    storing one URL take turns, and the text fetched last wins. A document whose passages were deleted on demand keeps
+    its text up to date and stays without passages (`resync_document`).
 
     Raises:
         PageInvalidError: if the URL is empty or longer than 2,000 bytes.
@@ -49,6 +51,8 @@ def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: 
         document.title, document.language, document.content = title, language, content
         document.content_hash = content_hash
         document.save(update_fields=["title", "language", "content", "content_hash", "fetched_at", "updated_at"])
+        if document.excluded_at:
+            return document
         _replace_chunks(document)
         _queue(document)
         version.add_change(tenant.pk)
@@ -78,10 +82,67 @@ def remove_documents(*, tenant: Tenant, document_ids: Iterable[uuid.UUID]) -> in
     return count
 
 
+def start_full_sync(*, tenant: Tenant, batch_size: int = full_sync.BATCH_SIZE) -> FullSync:
+    """Have all of the tenant's vectors made anew by the settings' model, at most ``batch_size`` a message.
+
+    Returns the run that is open already, if there is one: asking twice starts one.
+    """
+    with transaction.atomic():
+        run = full_sync.open_for(tenant.pk, batch_size=batch_size)
+        transaction.on_commit(send_full_syncs)
+    return run
+
+
+def start_full_sync_of_all(*, batch_size: int = full_sync.BATCH_SIZE) -> str:
+    """Have it done for every tenant, a few at a time; return the id of the task that opens the runs."""
+    return enqueue.send(trigger_full_sync_task, {"batch_size": batch_size})
+
+
+def delete_document_embeddings(*, document: Document) -> EmbeddingDeletion:
+    """Have the document's passages and vectors deleted for good; it keeps its row and its text.
+
+    Returns the deletion that is queued already, if there is one.
+    """
+    with transaction.atomic():
+        deletion, is_new = EmbeddingDeletion.objects.get_or_create(
+            document=document, state=State.QUEUED, defaults={"tenant_id": document.tenant_id, "url": document.url}
+        )
+        if is_new:
+            kwargs = {"document_id": str(document.pk)}
+            enqueue.send(delete_document_embeddings_task, kwargs, tenant_id=document.tenant_id, task_id=deletion.pk)
+    return deletion
+
+
+@transaction.atomic
+def resync_document(*, document: Document) -> SyncItem:
+    """Cut the document's text into passages anew and queue their vectors; also where they were deleted on demand."""
+    document = Document.objects.select_for_update(no_key=True).get(pk=document.pk)
+    document.excluded_at = None
+    document.save(update_fields=["excluded_at"])
+    EmbeddingDeletion.objects.filter(document=document, state=State.QUEUED).update(
+        state=State.FAILED, finished_at=Now()
+    )
+    _replace_chunks(document)
+    item = _queue(document)
+    version.add_change(document.tenant_id)
+    return item
+
+
+def retry_failed(*, tenant: Tenant | None = None) -> tuple[int, int]:
+    """Queue again what was given up: documents, and full syncs where they stopped; return how many of each."""
+    tenant_id = tenant.pk if tenant else None
+    with transaction.atomic():
+        documents = sync_queue.retry_failed(tenant_id=tenant_id)
+        runs = full_sync.retry_failed(tenant_id=tenant_id)
+        transaction.on_commit(partial(send_due, tenant_id=tenant_id))
+        transaction.on_commit(send_full_syncs)
+    return documents, runs
+
+
 def _replace_chunks(document: Document) -> None:
     """Bring the chunk rows in step with the content; a row whose text is still there keeps its vector."""
     left = defaultdict(list)
-    for chunk in document.chunks.order_by("chunk_index").defer("embedding", "search_vector"):
+    for chunk in document.chunks.order_by("chunk_index").defer(*Chunk.LARGE):
         left[chunk.content_hash].append(chunk)
     new: list[Chunk] = []
     kept: list[Chunk] = []
@@ -101,19 +162,18 @@ def _replace_chunks(document: Document) -> None:
     Chunk.objects.bulk_create(new, batch_size=200)
 
 
-def _queue(document: Document) -> None:
+def _queue(document: Document) -> SyncItem:
     """Have the document's vectors made; a worker at it already loses its claim and the work starts over."""
-    SyncItem.objects.update_or_create(
+    item: SyncItem = SyncItem.objects.update_or_create(
         document=document,
         defaults={
             "tenant_id": document.tenant_id,
             "state": State.QUEUED,
             "attempts": 0,
             "not_before": Now(),
-            "sent_at": None,
-            "lease_until": None,
-            "lease_token": None,
             "error": "",
+            **SyncItem.UNCLAIMED,
         },
-    )
+    )[0]
     transaction.on_commit(partial(send_due, tenant_id=document.tenant_id))
+    return item

@@ -6,6 +6,7 @@ thousand pages of one never stand before the first page of another. Whoever fini
 
 import time
 import uuid
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.conf import settings
@@ -13,8 +14,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from core.states import State
-from knowledge import embeddings, indexing, version
-from knowledge.models import Chunk, Document, SyncItem
+from knowledge import embeddings, indexing, search_model, version
+from knowledge.models import Chunk, Document, Place, SyncItem
 
 RETRY_FIRST_SECONDS = 10
 RETRY_FACTOR = 4  # 10 s, 40 s, 160 s, 640 s: an hour of outage is not survived in one go, a restart is
@@ -62,86 +63,115 @@ def repair(*, limit: int) -> int:
     with transaction.atomic():
         ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         items = SyncItem.objects.filter(pk__in=ids)
-        free = {"sent_at": None, "lease_until": None, "lease_token": None}
         items.filter(attempts__gte=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS).update(
-            state=State.FAILED, error="The worker died each time it made this document's vectors.", **free
+            state=State.FAILED,
+            error="The worker died each time it made this document's vectors.",
+            **SyncItem.UNCLAIMED,
         )
-        items.exclude(state=State.FAILED).update(state=State.QUEUED, **free)
+        items.exclude(state=State.FAILED).update(state=State.QUEUED, **SyncItem.UNCLAIMED)
     return len(ids)
+
+
+def retry_failed(*, tenant_id: uuid.UUID | None = None) -> int:
+    """Put the documents that were given up back in the queue, as if new; return how many."""
+    failed = SyncItem.objects.filter(state=State.FAILED)
+    if tenant_id:
+        failed = failed.filter(tenant_id=tenant_id)
+    return failed.update(state=State.QUEUED, attempts=0, not_before=Now(), error="", **SyncItem.UNCLAIMED)
+
+
+def retry_documents_without_vectors(tenant_id: uuid.UUID) -> int:
+    """Queue the documents that count as done although a passage of theirs has no vector; return how many."""
+    lacking = Chunk.objects.filter(tenant_id=tenant_id, embedding_model="").values("document")
+    done = SyncItem.objects.filter(tenant_id=tenant_id, state=State.DONE, document__in=lacking)
+    return done.update(state=State.QUEUED, attempts=0, not_before=Now(), **SyncItem.UNCLAIMED)
 
 
 def work_on(item: SyncItem) -> bool:
     """Make vectors for a slice of the claimed document; return whether none is missing any more.
 
-    Each batch is committed as it is made and renews the lease. Ends early when the claim is lost to newer text.
+    Each batch is committed as it is made and renews the lease. Ends early when the claim is lost to newer text, or
+    when the tenant begins to change its model, or has changed it.
 
     Raises:
         EmbeddingError: if the model fails; what was made before stays.
     """
-    model = embeddings.model_id()
     deadline = time.monotonic() + settings.KNOWLEDGE_SYNC_SLICE_SECONDS
-    missing = Chunk.objects.filter(document_id=item.document_id).without_vector(model)
-    _copy_known_vectors(item, model)
-    while batch := list(missing.order_by("chunk_index").defer("embedding", "search_vector")[: embeddings.BATCH_MAX]):
-        title = Document.objects.values_list("title", flat=True).get(pk=item.document_id)
-        texts = [
-            indexing.passage_text(title=title, heading_path=chunk.heading_path, content=chunk.content)
-            for chunk in batch
-        ]
-        vectors = embeddings.embed_passages(texts)
-        if not _save(item, model, batch, vectors):
+    with transaction.atomic():
+        plan = search_model.plan(item.tenant_id)
+    for place, model in plan:
+        _copy_known_vectors(item, plan, place, model)
+        missing = Chunk.objects.filter(document_id=item.document_id).without_vector(model)
+        while batch := list(missing.order_by("chunk_index").defer(*Chunk.LARGE)[: embeddings.BATCH_MAX]):
+            for chunk, vector in zip(batch, embeddings.embed_passages(_texts(item, batch), model=model), strict=True):
+                place.put(chunk, model, vector)
+            if not _save(item, plan, place, batch):
+                return False
+            if time.monotonic() > deadline:  # after a batch, never before: a slice always gets somewhere
+                break
+        if missing.exists():
             return False
-        if time.monotonic() > deadline:  # after a batch, never before: a slice always gets somewhere
-            return not missing.exists()
     return True
 
 
-def _save(item: SyncItem, model: str, chunks: list[Chunk], vectors: list[list[float]]) -> bool:
+def _texts(item: SyncItem, chunks: list[Chunk]) -> list[str]:
+    title = Document.objects.values_list("title", flat=True).filter(pk=item.document_id).first() or ""
+    return [
+        indexing.passage_text(title=title, heading_path=chunk.heading_path, content=chunk.content) for chunk in chunks
+    ]
+
+
+def _save(item: SyncItem, plan: search_model.Plan, place: Place, chunks: list[Chunk]) -> bool:
     """Store the vectors; return False if the claim is lost, because then the text is no longer the one embedded."""
     with transaction.atomic():
-        # The document first, as store_page does: locking chunks in two orders could deadlock.
-        list(Document.objects.select_for_update(no_key=True).filter(pk=item.document_id).values_list("pk"))
-        if not item.renew():
+        lock_documents([item.document_id])
+        if not item.renew() or search_model.plan(item.tenant_id) != plan:
             return False
-        for chunk, vector in zip(chunks, vectors, strict=True):
-            chunk.embedding, chunk.embedding_model = vector, model
-        Chunk.objects.bulk_update(chunks, ["embedding", "embedding_model"])
+        Chunk.objects.bulk_update(chunks, [place.vector, place.model])
     return True
+
+
+def lock_documents(document_ids: Iterable[uuid.UUID]) -> None:
+    """Lock them before their chunks, as store_page does, and in one order: two orders could deadlock."""
+    rows = Document.objects.select_for_update(no_key=True).filter(pk__in=set(document_ids))
+    list(rows.order_by("pk").values_list("pk"))
 
 
 _COPY = """
-    UPDATE tenant_knowledge target SET embedding = source.embedding, embedding_model = source.embedding_model
+    UPDATE tenant_knowledge target SET {vector} = source.{vector}, {model} = source.{model}
     FROM (
-        SELECT DISTINCT ON (content_hash) content_hash, embedding, embedding_model FROM tenant_knowledge
-        WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s AND embedding IS NOT NULL AND content_hash IN (
+        SELECT DISTINCT ON (content_hash) content_hash, {vector}, {model} FROM tenant_knowledge
+        WHERE tenant_id = %(tenant)s AND {model} = %(model)s AND {vector} IS NOT NULL AND content_hash IN (
             SELECT content_hash FROM tenant_knowledge
-            WHERE document_id = %(document)s AND embedding_model <> %(model)s
+            WHERE document_id = %(document)s AND {model} <> %(model)s
         )
     ) source
-    WHERE target.document_id = %(document)s AND target.embedding_model <> %(model)s
+    WHERE target.document_id = %(document)s AND target.{model} <> %(model)s
         AND target.content_hash = source.content_hash
 """
 
 
-def _copy_known_vectors(item: SyncItem, model: str) -> None:
+def _copy_known_vectors(item: SyncItem, plan: search_model.Plan, place: Place, model: str) -> None:
     """Take the vectors of identical passages of the same tenant and model; another tenant's are never looked at."""
     with transaction.atomic(), connection.cursor() as cursor:
-        list(Document.objects.select_for_update(no_key=True).filter(pk=item.document_id).values_list("pk"))
-        cursor.execute(_COPY, {"tenant": item.tenant_id, "document": item.document_id, "model": model})
+        lock_documents([item.document_id])
+        if search_model.plan(item.tenant_id) == plan:
+            cursor.execute(
+                _COPY.format(vector=place.vector, model=place.model),
+                {"tenant": item.tenant_id, "document": item.document_id, "model": model},
+            )
 
 
 @transaction.atomic
 def finish(item: SyncItem) -> None:
     """Close the job; its vectors are new to search, so the tenant's knowledge has changed."""
-    if item.holds().update(state=State.DONE, sent_at=None, lease_until=None, lease_token=None, error=""):
+    if item.holds().update(state=State.DONE, error="", **SyncItem.UNCLAIMED):
         version.add_change(item.tenant_id)
 
 
 def pause(item: SyncItem) -> None:
     """Put a document with work left back in the queue, behind the tenant's others."""
-    item.holds().update(
-        state=State.QUEUED, attempts=0, sent_at=None, lease_until=None, lease_token=None, not_before=Now()
-    )
+    item.holds().update(state=State.QUEUED, attempts=0, not_before=Now(), **SyncItem.UNCLAIMED)
 
 
 def fail(item: SyncItem, reason: str) -> None:
@@ -152,7 +182,5 @@ def fail(item: SyncItem, reason: str) -> None:
         state=State.FAILED if is_last else State.QUEUED,
         not_before=Now() + timedelta(seconds=delay),
         error=reason[:2000],
-        sent_at=None,
-        lease_until=None,
-        lease_token=None,
+        **SyncItem.UNCLAIMED,
     )

@@ -6,9 +6,9 @@ import uuid
 from celery import shared_task
 
 from core import enqueue
-from knowledge import sync_queue
+from knowledge import deleting, full_sync, sync_queue
 from knowledge.embeddings import EmbeddingError
-from knowledge.models import SyncItem
+from knowledge.models import FullSync, SyncItem
 
 SEND_LIMIT = 500
 
@@ -42,6 +42,60 @@ def process_sync_queue() -> int:
     """Send what is due and repair what was lost; the sweeper does the same each second."""
     sync_queue.repair(limit=SEND_LIMIT)
     return send_due()
+
+
+@shared_task(name="knowledge.trigger_full_sync_task")
+def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_id: str | None = None) -> int | bool:
+    """Work on a full sync for a slice; without an id, open one for every tenant and return how many there are.
+
+    False while there is more to do: the ledger then keeps the task, which is sent again under the same id, as open.
+    """
+    if full_sync_id is None:
+        count = full_sync.open_for_all(batch_size=batch_size)
+        send_full_syncs()
+        return count
+    run = FullSync.objects.claim(full_sync_id)
+    if run is None:
+        return False
+    try:
+        return full_sync.work_on(run)
+    except EmbeddingError as exc:
+        logger.warning("full sync %s: %s", full_sync_id, exc)
+        if full_sync.fail(run, str(exc)):
+            raise
+        return False
+    except BaseException as exc:
+        full_sync.fail(run, f"{type(exc).__name__}: {exc}")
+        raise
+    finally:
+        send_full_syncs()
+        send_due(tenant_id=run.tenant_id)
+
+
+@shared_task(name="knowledge.delete_document_embeddings_task")
+def delete_document_embeddings_task(document_id: str) -> int | None:
+    """Delete the document's passages and vectors; None if there is no such document."""
+    return deleting.delete_embeddings(document_id)
+
+
+def send_full_syncs() -> int:
+    """Send the full syncs that the window has room for, each under its own id."""
+    waiting = full_sync.take_due()
+    for sent, (run_id, tenant_id) in enumerate(waiting):
+        kwargs = {"full_sync_id": str(run_id)}
+        if not enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=run_id):
+            full_sync.give_back([run_id for run_id, _tenant_id in waiting[sent:]])
+            return sent
+    return len(waiting)
+
+
+def send_lost_deletions(*, limit: int = SEND_LIMIT) -> int:
+    """Send the deletions again whose message was lost; an unreachable broker means later."""
+    lost = deleting.take_lost(limit=limit)
+    for deletion in lost:
+        kwargs = {"document_id": str(deletion.document_id)}
+        enqueue.publish(delete_document_embeddings_task, kwargs, tenant_id=deletion.tenant_id, task_id=deletion.pk)
+    return len(lost)
 
 
 def send_due(*, tenant_id: uuid.UUID | None = None, limit: int = SEND_LIMIT) -> int:

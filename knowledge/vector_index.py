@@ -8,7 +8,7 @@ import hashlib
 
 from django.db import connection
 
-from knowledge import embeddings
+from knowledge import embeddings, search_model
 from knowledge.errors import VectorIndexError
 from tenants.models import Tenant
 
@@ -47,11 +47,12 @@ def prepare_scan() -> None:
 
 
 def large_tenants(more_than: int) -> list[tuple[Tenant, int]]:
-    """Return the tenants with more vectors of the current model than this, each with the vectors' dimensions."""
+    """Return the tenants with more vectors of their model than this, each with the vectors' dimensions."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tenant_id, min(vector_dims(embedding)) FROM tenant_knowledge WHERE embedding_model = %s "
-            "GROUP BY tenant_id HAVING count(*) > %s",
+            "SELECT chunk.tenant_id, min(vector_dims(embedding)) FROM tenant_knowledge chunk "
+            "LEFT JOIN knowledge_searchmodel used ON used.tenant_id = chunk.tenant_id "
+            "WHERE embedding_model = coalesce(used.model, %s) GROUP BY chunk.tenant_id HAVING count(embedding) > %s",
             [embeddings.model_id(), more_than],
         )
         dimensions = dict(cursor.fetchall())
@@ -59,11 +60,11 @@ def large_tenants(more_than: int) -> list[tuple[Tenant, int]]:
 
 
 def build(tenant: Tenant, dimensions: int) -> bool:
-    """Build the tenant's index for the current model, blocking nobody; return False if it is there already.
+    """Build the tenant's index for the model it is searched with, blocking nobody; return False if it is there already.
 
     Must run outside a transaction. A build that broke off leaves an invalid index, which is dropped first.
     """
-    model = embeddings.model_id()
+    model = search_model.of(tenant)
     index = name(tenant, model, dimensions)
     validity = _validity(index)
     if validity:
@@ -82,7 +83,7 @@ def build(tenant: Tenant, dimensions: int) -> bool:
 
 def drop_unused() -> list[str]:
     """Drop the indexes of tenants that are gone and of models no longer in use; return their names."""
-    in_use = {name(tenant, embeddings.model_id(), dimensions) for tenant, dimensions in large_tenants(0)}
+    in_use = {name(tenant, search_model.of(tenant), dimensions) for tenant, dimensions in large_tenants(0)}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "

@@ -1,4 +1,4 @@
-"""Find a tenant's passages by meaning: the nearest vectors of the current model."""
+"""Find a tenant's passages by meaning: the nearest vectors of the model it is searched with."""
 
 from typing import Any
 
@@ -21,6 +21,19 @@ _INDEXED = """
     SELECT id, 1 - (embedding::vector({dimensions}) <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
     WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s
     ORDER BY embedding::vector({dimensions}) <=> %(vector)s::vector LIMIT %(limit)s
+"""
+# Right after a change of the model its vectors still stand beside the old ones, and are moved in batches. One
+# statement sees each passage in one of the two places.
+_BOTH_PLACES = """
+    SELECT id, cosine FROM (
+        ({first})
+        UNION ALL
+        (SELECT id, 1 - (next_embedding <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
+        WHERE tenant_id = %(tenant)s AND next_embedding_model = %(model)s AND next_embedding_model <> ''
+            AND vector_dims(next_embedding) = %(dimensions)s
+        ORDER BY next_embedding <=> %(vector)s::vector LIMIT %(limit)s)
+    ) near
+    ORDER BY cosine DESC LIMIT %(limit)s
 """
 
 
@@ -47,5 +60,5 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
 
 def _run(statement: str, parameters: dict[str, Any]) -> dict[int, float]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        cursor.execute(_BOTH_PLACES.format(first=statement), parameters)
         return dict(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""Whether a document can be found by its meaning yet: how many of its chunks have a vector of the model in use."""
+"""Whether a document can be found by its meaning yet: how many chunks have a vector that search compares."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from core.states import State
-from knowledge import embeddings
 from knowledge.models import Chunk, Document
 
 READY = "ready"
@@ -23,9 +22,8 @@ CHOICES = [
 
 def with_counts(documents: QuerySet[Document]) -> QuerySet[Document]:
     """Add ``chunk_count`` and ``embedded_count`` to each document, and its sync item."""
-    embedded = Chunk.objects.with_vector(embeddings.model_id())
     return documents.select_related("sync_item").annotate(
-        chunk_count=_count(Chunk.objects.all()), embedded_count=_count(embedded)
+        chunk_count=_count(Chunk.objects.all()), embedded_count=_count(Chunk.objects.searchable())
     )
 
 

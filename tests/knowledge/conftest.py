@@ -60,27 +60,41 @@ def embedder(monkeypatch: pytest.MonkeyPatch) -> "Embedder":
     monkeypatch.setattr("knowledge.embeddings.embed_passages", stand_in.embed_passages)
     monkeypatch.setattr("knowledge.embeddings.embed_query", stand_in.embed_query)
     monkeypatch.setattr("knowledge.embeddings.model_id", lambda: stand_in.model)
+    monkeypatch.setattr("knowledge.embeddings.is_known", stand_in.is_known)
     return stand_in
 
 
 class Embedder:
-    """Vectors that point where the letters of a text do; ``error`` makes it fail instead."""
+    """Vectors that point where the letters of a text do; ``error`` makes it fail instead.
+
+    It knows ``model`` and those in ``previous``, as the settings would.
+    """
 
     def __init__(self) -> None:
         self.model = "stand-in/1"
+        self.previous: set[str] = set()
         self.asked: list[str] = []
         self.error: Exception | None = None
 
-    def embed_passages(self, texts: list[str]) -> list[list[float]]:
-        if self.error:
-            raise self.error
+    def embed_passages(self, texts: list[str], *, model: str = "") -> list[list[float]]:
+        self._check(model)
         self.asked += texts
         return [self._vector(text) for text in texts]
 
-    def embed_query(self, text: str) -> list[float]:
+    def embed_query(self, text: str, *, model: str = "") -> list[float]:
+        self._check(model)
+        return self._vector(text)
+
+    def is_known(self, model: str) -> bool:
+        return model in {"", self.model, *self.previous}
+
+    def _check(self, model: str) -> None:
+        from knowledge.errors import EmbeddingModelUnknownError
+
         if self.error:
             raise self.error
-        return self._vector(text)
+        if not self.is_known(model):
+            raise EmbeddingModelUnknownError(model)
 
     @staticmethod
     def _vector(text: str) -> list[float]:

@@ -9,7 +9,7 @@ from crawl.models import Page
 from crawl.services import add_website
 from knowledge import tasks
 from knowledge.errors import EmbeddingUnavailableError
-from knowledge.models import Chunk, Document, SyncItem
+from knowledge.models import Chunk, Document, SearchModel, SyncItem
 from tenants.services import create_api_key
 from tests.api_client import ApiClient, ids, pointers
 
@@ -49,7 +49,7 @@ def test_a_document_whose_vectors_failed_says_why(caller, document, embedder):
 
 def test_vectors_of_another_model_do_not_count(caller, document, embedder):
     tasks.sync_embeddings_task(document_id=str(document.pk))
-    embedder.model = "stand-in/2"
+    SearchModel.objects.update(model="stand-in/2")
 
     body = caller.get(f"documents/{document.pk}").json()
 

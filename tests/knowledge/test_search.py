@@ -83,7 +83,14 @@ def test_search_works_on_words_alone_while_the_model_fails_and_says_so_once(lear
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_vectors_of_another_model_are_not_compared(learn, tenant, embedder):
+def test_a_tenant_is_searched_with_the_model_that_made_its_vectors_whatever_the_settings_say(learn, tenant, embedder):
+    learn(tenant, URL, "abab")
+    embedder.model, embedder.previous = "stand-in/2", {"stand-in/1"}
+
+    assert search(tenant=tenant, query="baba")[0].cosine is not None
+
+
+def test_a_tenant_whose_model_is_nowhere_to_be_had_is_searched_by_words(learn, tenant, embedder):
     learn(tenant, URL, "abab")
     embedder.model = "stand-in/2"
 
@@ -152,10 +159,10 @@ def test_a_tenant_without_pages_has_no_passages(tenant, embedder):
     assert search(tenant=tenant, query="anything") == []
 
 
-def test_search_takes_three_queries(learn, tenant, django_assert_num_queries):
+def test_search_takes_four_queries(learn, tenant, django_assert_num_queries):
     learn(tenant, URL, "text")
 
-    with django_assert_num_queries(3):  # words, vectors, the passages themselves
+    with django_assert_num_queries(4):  # words, the tenant's model, vectors, the passages themselves
         search(tenant=tenant, query="text")
 
 
@@ -207,7 +214,7 @@ def test_among_many_tenants_answers_are_never_foreign_never_short_and_never_miss
 
     for tenant in tenants:
         vector = [chance.gauss(0, 1) for _ in range(8)]
-        monkeypatch.setattr("knowledge.embeddings.embed_query", lambda _text, vector=vector: vector)
+        monkeypatch.setattr("knowledge.embeddings.embed_query", lambda _text, vector=vector, **_model: vector)
         found = search(tenant=tenant, query=" ".join(chance.choices(vocabulary, k=4)))
         assert len(found) == 8
         assert {passage.url for passage in found} == {f"https://{tenant.slug}.example/"}

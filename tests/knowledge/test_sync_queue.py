@@ -68,9 +68,9 @@ def test_newer_text_takes_the_claim_away_and_old_vectors_do_not_land_on_it(store
     document = store(tenant, URL, "old text")
     make = embedder.embed_passages
 
-    def page_changes_meanwhile(texts):
+    def page_changes_meanwhile(texts, **model):
         store(tenant, URL, "new text")
-        return make(texts)
+        return make(texts, **model)
 
     monkeypatch.setattr("knowledge.embeddings.embed_passages", page_changes_meanwhile)
     assert run(document).state == State.QUEUED
@@ -100,15 +100,25 @@ def test_another_tenants_vector_is_never_taken(store, tenant, stranger, embedder
     assert embedder.asked == ["\nthe same text"]
 
 
-def test_vectors_of_another_model_are_made_anew(store, tenant, embedder):
+def test_a_tenant_keeps_its_model_until_a_full_sync_changes_it(store, tenant, embedder):
+    run(store(tenant, URL, "text"))
+    embedder.model, embedder.previous = "stand-in/2", {"stand-in/1"}
+
+    run(store(tenant, URL + "new", "another text"))
+
+    assert set(Chunk.objects.values_list("embedding_model", "next_embedding_model")) == {("stand-in/1", "")}
+
+
+def test_where_the_tenants_model_is_nowhere_to_be_had_the_settings_models_vectors_wait_beside(store, tenant, embedder):
     document = store(tenant, URL, "text")
     run(document)
     embedder.model = "stand-in/2"
     SyncItem.objects.update(state=State.QUEUED)
 
-    run(document)
+    assert run(document).state == State.DONE
 
-    assert Chunk.objects.get().embedding_model == "stand-in/2"
+    assert Chunk.objects.get().embedding_model == "stand-in/1"
+    assert Chunk.objects.get().next_embedding_model == "stand-in/2"
     assert len(embedder.asked) == 2
 
 

@@ -1,0 +1,41 @@
+"""Deleting a document's passages and vectors on demand. One short transaction; doing it twice changes nothing."""
+
+import uuid
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from core.states import State
+from knowledge import version
+from knowledge.models import Chunk, Document, EmbeddingDeletion, SyncItem
+
+
+@transaction.atomic
+def delete_embeddings(document_id: uuid.UUID | str) -> int | None:
+    """Delete them and mark the document as excluded; return the number of passages, None if there is no document."""
+    EmbeddingDeletion.objects.filter(document=None, state=State.QUEUED).update(state=State.DONE, finished_at=Now())
+    document = Document.objects.select_for_update(no_key=True).filter(pk=document_id).defer("content").first()
+    if document is None:
+        return None
+    count = Chunk.objects.filter(document=document).delete()[0]
+    SyncItem.objects.filter(document=document).delete()  # a worker that is at it loses its claim
+    asked = EmbeddingDeletion.objects.filter(document=document, state=State.QUEUED)
+    done = {"state": State.DONE, "chunk_count": count, "finished_at": Now()}
+    if not asked.update(**done) and not document.excluded_at:  # called by its name, without a row
+        EmbeddingDeletion.objects.create(tenant_id=document.tenant_id, document=document, url=document.url, **done)
+    if not document.excluded_at:
+        Document.objects.filter(pk=document.pk).update(excluded_at=Now())
+        version.add_change(document.tenant_id)
+    return count
+
+
+def take_lost(*, limit: int) -> list[EmbeddingDeletion]:
+    """Mark the deletions whose message nobody took as sent again, and return them for sending."""
+    before = Now() - timedelta(seconds=settings.KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS)
+    lost = EmbeddingDeletion.objects.filter(state=State.QUEUED, sent_at__lt=before)
+    with transaction.atomic():
+        ids = list(lost.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
+        EmbeddingDeletion.objects.filter(pk__in=ids).update(sent_at=Now())
+    return list(EmbeddingDeletion.objects.filter(pk__in=ids))

@@ -1,0 +1,16 @@
+"""What a tenant's assistant knows, and the work that keeps it in step."""
+
+from knowledge.models.documents import Chunk, Document, KnowledgeVersion, Place
+from knowledge.models.syncing import EmbeddingDeletion, FullSync, SearchModel, Stage, SyncItem
+
+__all__ = [
+    "Chunk",
+    "Document",
+    "EmbeddingDeletion",
+    "FullSync",
+    "KnowledgeVersion",
+    "Place",
+    "SearchModel",
+    "Stage",
+    "SyncItem",
+]

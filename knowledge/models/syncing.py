@@ -1,0 +1,219 @@
+"""The work that keeps vectors in step with the text: the queue of documents, full syncs, deletions."""
+
+import uuid
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from core.states import OPEN_STATES, State
+from knowledge.models.documents import Document, Place
+from tenants.models import Tenant, TenantOwned, TenantOwnedQuerySet
+
+
+def lease_end() -> CombinedExpression:
+    """Return when a lease taken now ends, by the database's clock, the only one all workers share."""
+    return Now() + timedelta(seconds=settings.KNOWLEDGE_SYNC_LEASE_SECONDS)
+
+
+class JobQuerySet(TenantOwnedQuerySet[Any]):
+    def take(self, *, max_attempts: Q, **named: Any) -> Any:
+        """Take the named job for this worker, or return None if it is not free or not due.
+
+        One UPDATE decides, so two deliveries of a message cannot both win. The token fences every later write.
+        """
+        free = Q(state=State.QUEUED, not_before__lte=Now()) | Q(state=State.RUNNING, lease_until__lt=Now())
+        token = uuid.uuid4()
+        won = self.filter(free, max_attempts, **named).update(
+            state=State.RUNNING,
+            lease_token=token,
+            lease_until=lease_end(),
+            attempts=F("attempts") + 1,
+        )
+        return self.select_related("tenant").filter(lease_token=token).first() if won else None
+
+    def lost(self) -> Self:
+        """Return the jobs whose worker died: the lease ran out."""
+        return self.filter(state=State.RUNNING, lease_until__lt=Now())
+
+    def unanswered(self) -> Self:
+        """Return the jobs whose message nobody took within ``KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS``."""
+        before = Now() - timedelta(seconds=settings.KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS)
+        return self.filter(state=State.QUEUED, sent_at__lt=before)
+
+
+class Job(TenantOwned):
+    """Work that a message rings for: the row is the job.
+
+    ``sent_at`` is set while a message for it is on the queue. ``attempts`` counts claims since the last progress.
+    """
+
+    UNCLAIMED: ClassVar = {"sent_at": None, "lease_until": None, "lease_token": None}
+
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    not_before = models.DateTimeField(db_default=Now())
+    sent_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    lease_token = models.UUIDField(null=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar = JobQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def holds(self) -> Any:
+        """Return the row as long as this claim is the one that holds it; an update through it is fenced."""
+        return type(self).objects.filter(pk=self.pk, state=State.RUNNING, lease_token=self.lease_token)
+
+    def renew(self, **progress: Any) -> bool:
+        """Hold the job for another lease, having made progress; return False if the claim is lost."""
+        self.attempts = 0
+        return bool(self.holds().update(lease_until=lease_end(), attempts=0, **progress))
+
+
+class SyncItemQuerySet(JobQuerySet):
+    def claim(self, document_id: uuid.UUID | str) -> "SyncItem | None":
+        few = Q(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
+        item: SyncItem | None = self.take(max_attempts=few, document_id=document_id)
+        return item
+
+
+class SyncItem(Job):
+    """A document whose vectors are to be made, one row per document at most; a tenant has only a few sent at a time."""
+
+    document = models.OneToOneField(Document, on_delete=models.CASCADE, related_name="sync_item")
+
+    objects: ClassVar = SyncItemQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("sync item")
+        verbose_name_plural = _("sync items")
+        indexes = [
+            models.Index(
+                fields=["tenant", "not_before"],
+                name="sync_item_waiting",
+                condition=Q(state=State.QUEUED, sent_at__isnull=True),
+            ),
+            models.Index(
+                fields=["tenant"],
+                name="sync_item_sent",
+                condition=Q(state=State.QUEUED, sent_at__isnull=False) | Q(state=State.RUNNING),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.document_id} {self.state}"
+
+
+class Stage(models.TextChoices):
+    EMBEDDING = "embedding", _("embedding")  # vectors are made; searches do not see them yet
+    MOVING = "moving", _("moving")  # the tenant has been switched; the new vectors take the old ones' place
+
+
+class FullSyncQuerySet(JobQuerySet):
+    def claim(self, run_id: uuid.UUID | str) -> "FullSync | None":
+        # What has been switched must be moved: it never gives up.
+        few = Q(attempts__lt=settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS) | Q(stage=Stage.MOVING)
+        run: FullSync | None = self.take(max_attempts=few, pk=run_id)
+        return run
+
+    def open(self) -> Self:
+        return self.filter(state__in=OPEN_STATES)
+
+    def embedding(self) -> Self:
+        return self.open().filter(stage=Stage.EMBEDDING)
+
+
+class FullSync(Job):
+    """All of a tenant's vectors made anew; at most one open per tenant. Its id is the id of its Celery task.
+
+    ``cursor`` is the last passage that is done. ``total``, ``done`` and ``failed`` count passages; a failed one is
+    one that the model refuses, and is found by its words alone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    model = models.CharField(max_length=200)
+    previous_model = models.CharField(max_length=200)
+    stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.EMBEDDING)
+    batch_size = models.PositiveIntegerField()
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    cursor = models.BigIntegerField(default=0)
+    last_chunk_id = models.BigIntegerField(default=0)
+    switched_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar = FullSyncQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("full sync")
+        verbose_name_plural = _("full syncs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant"], name="full_sync_one_open", condition=Q(state__in=[State.QUEUED, State.RUNNING])
+            )
+        ]
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="full_sync_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} → {self.model}: {self.done}/{self.total} {self.state}"
+
+    @property
+    def changes_model(self) -> bool:
+        return self.model != self.previous_model
+
+    @property
+    def place(self) -> Place:
+        """Return where its vectors are put: beside those of the old model, or in place of the same model's."""
+        return Place.NEXT if self.changes_model else Place.NOW
+
+
+class SearchModel(TenantOwned):
+    """The embedding model whose vectors a tenant's searches compare (knowledge/search_model.py)."""
+
+    tenant = models.OneToOneField(
+        Tenant, on_delete=models.CASCADE, primary_key=True, related_name="search_model", verbose_name=_("tenant")
+    )
+    model = models.CharField(max_length=200)
+
+    class Meta:
+        verbose_name = _("search model")
+        verbose_name_plural = _("search models")
+
+    def __str__(self) -> str:
+        return self.model
+
+
+class EmbeddingDeletion(TenantOwned):
+    """A document's passages and vectors, deleted on demand: what was asked, and what was done. Its id is the task's."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    document = models.ForeignKey(Document, on_delete=models.SET_NULL, null=True, related_name="+")
+    url = models.CharField(max_length=2000)  # outlives the document
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    chunk_count = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("deletion of embeddings")
+        verbose_name_plural = _("deletions of embeddings")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["document"], name="embedding_deletion_one_open", condition=Q(state=State.QUEUED)
+            )
+        ]
+        indexes = [models.Index(fields=["sent_at"], name="embedding_deletion_waiting", condition=Q(state=State.QUEUED))]
+
+    def __str__(self) -> str:
+        return f"{self.url} {self.state}"
