@@ -1,6 +1,7 @@
 """The version of a tenant's knowledge: every change counts, and nobody waits to be counted."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from django.db import connection, transaction
@@ -23,7 +24,7 @@ def test_what_changes_the_text_changes_the_version_and_what_does_not_does_not(te
     services.remove_page(tenant=tenant, url="https://acme.example/")
     versions.append(version.current(tenant))
 
-    grew = [after > before for before, after in zip(versions, versions[1:], strict=False)]
+    grew = [after > before for before, after in pairwise(versions)]
     assert grew == [True, True, False, True, False]
     assert version.current(stranger) == 0
 
