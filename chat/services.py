@@ -111,9 +111,13 @@ def _conversation(
     mine = Conversation.objects.for_tenant(tenant).filter(end_user=end_user, member=member)
     try:
         wanted = conversation_id if isinstance(conversation_id, uuid.UUID) else uuid.UUID(conversation_id)
-        return mine.get(pk=wanted)
+        conversation = mine.select_for_update(no_key=True).get(pk=wanted)  # against archiving and erasing meanwhile
     except (Conversation.DoesNotExist, ValueError) as exc:
         raise ConversationNotFoundError("There is no conversation with this id.") from exc
+    if conversation.archived_at:
+        conversation.archived_at = None
+        conversation.save(update_fields=["archived_at"])
+    return conversation
 
 
 def _ring(message: Message) -> None:

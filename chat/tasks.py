@@ -1,15 +1,23 @@
-"""The doorbell of chat messages. No rules live here: the row decides."""
+"""The doorbell of chat messages, and chat's own cleaning. No rules live here: the row decides."""
 
 import logging
 import uuid
 
 from celery import shared_task
 
-from chat import working
+from chat import cleaning, working
 from chat.models import Message
+from core import batches
 from core.enqueue import BROKER_ERRORS, headers_for
 
-__all__ = ["BROKER_ERRORS", "answer_message_task", "ring", "ring_next"]
+__all__ = [
+    "BROKER_ERRORS",
+    "answer_message_task",
+    "cleanup_old_conversations",
+    "cleanup_query_cache",
+    "ring",
+    "ring_next",
+]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +37,18 @@ def answer_message_task(*, message_id: str) -> bool:
     finally:
         ring_next(message.tenant_id)
     return True
+
+
+@shared_task(name="chat.cleanup_query_cache", ignore_result=False)
+def cleanup_query_cache() -> dict[str, int]:
+    """Delete cached answers that nobody can, or does, ask for any more."""
+    return batches.run(cleaning.QUERY_CACHE)
+
+
+@shared_task(name="chat.cleanup_old_conversations", ignore_result=False)
+def cleanup_old_conversations() -> dict[str, int]:
+    """Archive and erase conversations as their tenants' retention says."""
+    return batches.run(cleaning.CONVERSATIONS)
 
 
 def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:

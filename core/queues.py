@@ -13,7 +13,8 @@ LOW_PRIORITY = "low_priority"  # crawling, embedding, cleaning up
 NAMES = (HIGH_PRIORITY, DEFAULT, LOW_PRIORITY)
 QUEUES = tuple(Queue(name) for name in NAMES)
 
-ROUTES = {
+ROUTES = {  # the first pattern that fits decides
+    "chat.cleanup_*": {"queue": LOW_PRIORITY},
     "chat.*": {"queue": HIGH_PRIORITY},
     "crawl.*": {"queue": LOW_PRIORITY},
     "knowledge.*": {"queue": LOW_PRIORITY},

@@ -48,6 +48,8 @@ SCHEDULES = (
     ),
     Schedule("tenants.send_usage_statistics", queues.DEFAULT, crontab="0 *"),
     Schedule("tasks_api.cleanup_old_cache", queues.LOW_PRIORITY, crontab="0 */6"),
+    Schedule("chat.cleanup_query_cache", queues.LOW_PRIORITY, crontab="0 2"),
+    Schedule("chat.cleanup_old_conversations", queues.LOW_PRIORITY, crontab="30 2"),
     Schedule("tasks_api.cleanup_failed_tasks", queues.LOW_PRIORITY, crontab="30 3"),
 )
 
