@@ -239,6 +239,7 @@ class Page(TenantOwned):
         ]
         indexes = [
             models.Index(fields=["run", "state", "depth", "id"], name="page_frontier"),
+            models.Index(fields=["website", "created_at", "id"], name="page_list"),
             models.Index(fields=["send_at"], condition=Q(send_at__isnull=False), name="page_due"),
         ]
 

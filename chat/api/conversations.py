@@ -28,7 +28,7 @@ class ConversationSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Conversation
-        fields = ["id", "user_id", "title", "created_at", "message_count"]
+        fields = ["id", "user_id", "title", "created_at", "archived_at", "message_count"]
 
 
 class ConversationDetailSerializer(ConversationSerializer):
@@ -48,6 +48,12 @@ class ExportSerializer(ConversationDetailSerializer):
 
 class ConversationFilterSerializer(serializers.Serializer):
     user_id = serializers.CharField(source="end_user__external_id", max_length=200, required=False)
+    archived = serializers.BooleanField(
+        default=False, help_text="true: those that were archived by the tenant's retention, instead of the others."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return attrs | {"archived_at__isnull": not attrs.pop("archived")}
 
 
 @extend_schema_view(

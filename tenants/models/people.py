@@ -45,6 +45,7 @@ class EndUser(TenantOwned):
         verbose_name = _("end user")
         verbose_name_plural = _("end users")
         constraints = [models.UniqueConstraint(fields=["tenant", "external_id"], name="end_user_once_per_tenant")]
+        indexes = [models.Index(fields=["tenant", "created_at", "id"], name="end_user_list")]
 
     def __str__(self) -> str:
         return self.external_id

@@ -129,6 +129,7 @@ class EndUserDay(TenantOwned, Figures):
         verbose_name = _("end user's day")
         verbose_name_plural = _("end users' days")
         constraints = [models.UniqueConstraint(fields=["end_user", "day"], name="end_user_day_once")]
+        indexes = [models.Index(fields=["tenant", "day"], name="end_user_day_of_tenant")]
 
     def __str__(self) -> str:
         return f"{self.end_user} {self.day}"

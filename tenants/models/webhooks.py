@@ -133,6 +133,7 @@ class WebhookDelivery(TenantOwned):
                 name="webhook_delivery_open",
             ),
             models.Index(fields=["endpoint", "created_at"], name="webhook_delivery_log"),
+            models.Index(fields=["tenant", "created_at", "id"], name="webhook_delivery_list"),
         ]
 
     def __str__(self) -> str:

@@ -73,6 +73,18 @@ def test_conversations_are_listed_for_a_user(caller, tenant, asked, rung):
     assert pointers(caller.get("conversations", user_id="")) == ["/user_id"]
 
 
+def test_archived_conversations_are_listed_by_themselves_and_stay_exportable(caller, tenant, asked, rung):
+    kept = services.ask(tenant=tenant, question="Hello?", user_id="2").conversation
+    Conversation.objects.filter(pk=asked.pk).update(archived_at=timezone.now())
+
+    assert ids(caller.get("conversations")) == [str(kept.pk)]
+    assert ids(caller.get("conversations", archived="true")) == [str(asked.pk)]
+    assert ids(caller.get("conversations", archived="true", user_id="2")) == []
+    assert pointers(caller.get("conversations", archived="perhaps")) == ["/archived"]
+    assert caller.get(f"conversations/{asked.pk}").json()["archived_at"]
+    assert len(questions(caller.get(f"conversations/{asked.pk}/export").json())) == 3
+
+
 def test_the_list_takes_two_queries_and_one_conversation_three(caller, asked, tenant, rung, django_assert_num_queries):
     for number in range(5):
         services.ask(tenant=tenant, question="Hello?", user_id=str(number))
