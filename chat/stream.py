@@ -22,6 +22,8 @@ KEEP_SECONDS = 3600
 FLUSH_SECONDS = 0.12
 RETRY_SECONDS = 2.0
 LAST_EVENTS = ("done", "error")
+SCAN_COUNT = 1000
+NEVER = -1  # what Redis calls the rest of an endless life
 END = "end"  # what the bell says when the last event is written
 
 
@@ -58,6 +60,18 @@ def append_end(message_id: uuid.UUID, attempt: int, event: str, body: dict[str, 
         append(message_id, [(event, attempt, body)])
     except RedisError as exc:
         log.warning("chat stream not written: %s", type(exc).__name__)
+
+
+def end_endless(limit: int) -> int:
+    """Give an end to streams whose writer was killed before it set one; return how many, at most about ``limit``."""
+    redis = client()
+    ended = 0
+    for key in redis.scan_iter(match=key_of("*"), count=SCAN_COUNT):
+        if redis.ttl(key) == NEVER:
+            ended += int(redis.expire(key, KEEP_SECONDS))
+        if ended >= limit:
+            break
+    return ended
 
 
 class Writer:

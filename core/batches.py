@@ -16,7 +16,11 @@ Step = Callable[[int], int]  # touches at most so many rows in one statement or 
 
 
 class CleaningError(Exception):
-    """Some steps failed; the others were done."""
+    """Some steps failed; ``counts`` is of the others, which were done."""
+
+    def __init__(self, message: str, counts: dict[str, int]) -> None:
+        super().__init__(message)
+        self.counts = counts
 
 
 def run(steps: Mapping[str, Step], *, seconds: float = SECONDS) -> dict[str, int]:
@@ -39,7 +43,7 @@ def run(steps: Mapping[str, Step], *, seconds: float = SECONDS) -> dict[str, int
             log.exception("a step of cleaning failed", step=name)
             errors.append(exc)
     if errors:
-        raise CleaningError(f"{len(errors)} of {len(steps)} steps failed; done: {counts}") from errors[0]
+        raise CleaningError(f"{len(errors)} of {len(steps)} steps failed", counts) from errors[0]
     log.info("cleaned", **counts)
     return counts
 
