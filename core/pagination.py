@@ -1,9 +1,8 @@
 """Cursor pagination: pages that neither skip nor repeat rows while rows come and go."""
 
 import base64
-import binascii
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -75,12 +74,9 @@ class NewestFirst(BasePagination):
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             moment, key = json.loads(text)
-            at, pk = datetime.fromisoformat(moment), model._meta.pk.to_python(key)
-            aware = at.tzinfo is not None
-        except (ValueError, TypeError, AttributeError, binascii.Error, ValidationError) as exc:
+            at, pk = datetime.fromisoformat(moment).astimezone(UTC), model._meta.pk.to_python(str(key))
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, ValidationError) as exc:
             raise CursorInvalidError("starting_after is not a cursor of this list; start without it.") from exc
-        if not aware or pk is None:
-            raise CursorInvalidError("starting_after is not a cursor of this list; start without it.")
         # The first half lets the index find the place; Postgres does not use it for an OR alone.
         return Q(**{f"{self.field}__lte": at}) & (Q(**{f"{self.field}__lt": at}) | Q(pk__lt=pk))
 

@@ -1,5 +1,6 @@
 """Websites, crawls and pages over HTTP."""
 
+import base64
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -253,7 +254,29 @@ def test_pages_of_a_list_neither_skip_nor_repeat(caller, website):
     second = caller.get(path, limit=3, starting_after=first["next_cursor"]).json()
 
     assert [row["id"] for row in first["data"] + second["data"]] == [page.pk for page in reversed(pages)]
-    assert caller.get(path, starting_after="!").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "!",
+        "\0",
+        "x" * 5000,
+        '["2026-01-01T00:00:00+00:00", 1e999]',
+        '["2026-01-01T00:00:00+00:00", [1]]',
+        '["2026-01-01T00:00:00+00:00", null]',
+        '["0001-01-01T00:00:00+14:00", "1"]',
+        '["9999-12-31T23:59:59-14:00", "1"]',
+        '[{}, "1"]',
+        "[" * 2000,
+    ],
+)
+def test_a_cursor_that_no_page_gave_is_refused(caller, website, cursor):
+    text = base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=") if cursor.startswith("[") else cursor
+
+    response = caller.get(f"websites/{website.pk}/pages", starting_after=text)
+
+    assert (response.status_code, response.json()["code"]) == (400, "cursor_invalid")
 
 
 def test_the_lists_take_the_same_queries_however_long_they_are(

@@ -1,6 +1,8 @@
 """API keys over HTTP."""
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 
 from tenants.models import APIKey, IdempotentRequest
 from tenants.scopes import Scope
@@ -80,6 +82,21 @@ def test_a_replayed_creation_makes_no_second_key_and_stores_no_secret(caller):
     assert again.json() == first.json() | {"key": None}
     assert first.json()["key"] not in IdempotentRequest.objects.get(key="k1").body
     assert APIKey.objects.filter(name="website").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_replay_shows_no_secret_where_requests_are_served_asynchronously(async_client, tenant):
+    text = (await sync_to_async(create_api_key)(tenant=tenant, name="admin"))[1]
+    headers = {"X-API-Key": text, "Idempotency-Key": "k1"}
+
+    answers = [
+        await async_client.post("/api/v1/api-keys", {"name": "x"}, content_type="application/json", headers=headers)
+        for _turn in range(2)
+    ]
+    await sync_to_async(connections.close_all)()  # of the thread that served
+
+    assert answers[0].json()["key"].startswith("pk_")
+    assert answers[1].json() == answers[0].json() | {"key": None}
 
 
 def test_a_revoked_key_is_refused_and_stays_in_the_list(caller):
