@@ -148,6 +148,7 @@ CONVERSATIONS: dict[str, Step] = {
 
 @transaction.atomic
 def _execute(sql: str, limit: int, **values: Any) -> int:
+    values |= {"now": timezone.now(), "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"now": timezone.now(), "limit": limit} | values)
+        cursor.execute(sql, values)
         return int(cursor.rowcount)

@@ -4,6 +4,7 @@ Every step takes the most rows that it may touch, and returns how many deliverie
 """
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -77,5 +78,5 @@ TASKS: dict[str, Step] = {
 }
 
 
-def _values(limit: int) -> dict[str, object]:
+def _values(limit: int) -> dict[str, Any]:
     return {"before": timezone.now() - timedelta(days=settings.WEBHOOK_KEEP_DAYS), "limit": limit}
