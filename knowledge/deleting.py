@@ -13,22 +13,36 @@ from knowledge.models import Chunk, Document, EmbeddingDeletion, SyncItem
 
 
 @transaction.atomic
-def delete_embeddings(document_id: uuid.UUID | str) -> int | None:
-    """Delete them and mark the document as excluded; return the number of passages, None if there is no document."""
+def delete_embeddings(document_id: uuid.UUID | str, *, deletion_id: uuid.UUID | str | None = None) -> int | None:
+    """Delete them and mark the document as excluded; return the number of passages, None if there is no document.
+
+    A deletion that is over does nothing: its message may come again after the document was brought back. A call
+    without one, or with an id of its own, leaves its row.
+    """
     EmbeddingDeletion.objects.filter(document=None, state=State.QUEUED).update(state=State.DONE, finished_at=Now())
     document = Document.objects.select_for_update(no_key=True).filter(pk=document_id).defer("content").first()
     if document is None:
         return None
+    asked = EmbeddingDeletion.objects.filter(pk=deletion_id).first() if deletion_id else None
+    if asked and asked.state != State.QUEUED:
+        return 0
     count = Chunk.objects.filter(document=document).delete()[0]
     SyncItem.objects.filter(document=document).delete()  # a worker that is at it loses its claim
-    asked = EmbeddingDeletion.objects.filter(document=document, state=State.QUEUED)
-    done = {"state": State.DONE, "chunk_count": count, "finished_at": Now()}
-    if not asked.update(**done) and not document.excluded_at:  # called by its name, without a row
-        EmbeddingDeletion.objects.create(tenant_id=document.tenant_id, document=document, url=document.url, **done)
+    _record(document, deletion_id, count)
     if not document.excluded_at:
         Document.objects.filter(pk=document.pk).update(excluded_at=Now())
         version.add_change(document.tenant_id)
     return count
+
+
+def _record(document: Document, deletion_id: uuid.UUID | str | None, count: int) -> None:
+    """Close every deletion of the document that waits; what was called by its name gets a row of its own."""
+    done = {"state": State.DONE, "chunk_count": count, "finished_at": Now()}
+    if EmbeddingDeletion.objects.filter(document=document, state=State.QUEUED).update(**done):
+        return
+    EmbeddingDeletion.objects.create(
+        pk=deletion_id or uuid.uuid4(), tenant_id=document.tenant_id, document=document, url=document.url, **done
+    )
 
 
 def take_lost(*, limit: int) -> list[EmbeddingDeletion]:

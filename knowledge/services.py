@@ -94,8 +94,15 @@ def start_full_sync(*, tenant: Tenant, batch_size: int = full_sync.BATCH_SIZE) -
 
 
 def start_full_sync_of_all(*, batch_size: int = full_sync.BATCH_SIZE) -> str:
-    """Have it done for every tenant, a few at a time; return the id of the task that opens the runs."""
-    return enqueue.send(trigger_full_sync_task, {"batch_size": batch_size})
+    """Have it done for every tenant, a few at a time; return the id of the task that opens the runs.
+
+    Raises:
+        BrokerUnavailableError: if the broker is away: here no row waits for the task.
+    """
+    task_id = str(uuid.uuid4())
+    if not enqueue.publish(trigger_full_sync_task, {"batch_size": batch_size}, task_id=task_id):
+        raise enqueue.BrokerUnavailableError("The task could not be sent; try again.")
+    return task_id
 
 
 def delete_document_embeddings(*, document: Document) -> EmbeddingDeletion:

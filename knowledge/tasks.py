@@ -3,7 +3,7 @@
 import logging
 import uuid
 
-from celery import shared_task
+from celery import Task, shared_task
 
 from core import enqueue
 from knowledge import deleting, full_sync, sync_queue
@@ -40,8 +40,13 @@ def sync_embeddings_task(*, document_id: str) -> bool:
 @shared_task(name="knowledge.process_sync_queue", ignore_result=False)
 def process_sync_queue() -> int:
     """Send what is due and repair what was lost; the sweeper does the same each second."""
-    sync_queue.repair(limit=SEND_LIMIT)
-    return send_due()
+    return sweep(limit=SEND_LIMIT)
+
+
+def sweep(*, limit: int) -> int:
+    """Free what was lost and send what has room; return the number of rows touched."""
+    repaired = sync_queue.repair(limit=limit) + full_sync.repair(limit=limit)
+    return repaired + send_due(limit=limit) + send_full_syncs() + send_lost_deletions(limit=limit)
 
 
 @shared_task(name="knowledge.trigger_full_sync_task")
@@ -72,10 +77,10 @@ def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_
         send_due(tenant_id=run.tenant_id)
 
 
-@shared_task(name="knowledge.delete_document_embeddings_task")
-def delete_document_embeddings_task(document_id: str) -> int | None:
-    """Delete the document's passages and vectors; None if there is no such document."""
-    return deleting.delete_embeddings(document_id)
+@shared_task(name="knowledge.delete_document_embeddings_task", bind=True)
+def delete_document_embeddings_task(self: Task, document_id: str) -> int | None:
+    """Delete the document's passages and vectors; None if there is no such document. The task's id is its row's."""
+    return deleting.delete_embeddings(document_id, deletion_id=self.request.id)
 
 
 def send_full_syncs() -> int:
