@@ -137,6 +137,13 @@ def _check_embeddings() -> Iterator[Finding]:
     size = len(import_string("knowledge.embeddings.embed_query")("doctor"))
     where = settings.EMBEDDING_BASE_URL or "in this process"
     yield Finding("embeddings", True, f"{settings.EMBEDDING_MODEL} {where}, {size} dimensions")
+    known, unknown = import_string("knowledge.sync_report.tenants_behind")()
+    if unknown:
+        fix = "Searched by words alone until: manage.py sync full. Or set EMBEDDING_PREVIOUS_BASE_URL and _MODEL."
+        yield Finding("embedding model", False, f"no setting names the model of {', '.join(unknown)}", fix)
+    elif known:
+        detail = f"searched with another model: {', '.join(known)}; to change: manage.py sync full"
+        yield Finding("embedding model", True, detail)
 
 
 def _check_llm() -> Iterator[Finding]:

@@ -25,6 +25,7 @@ BATCH_SIZE_MAX = 1000
 MOVE_BATCH = 500
 RETRY_MAX_SECONDS = 640
 FAILED_SHARE = 100  # one passage in so many may be refused by the model; more, and the tenant is not switched
+STOPPED = "Stopped on demand."
 OVERTAKEN = "Overtaken: the settings name another model now."
 
 # Whoever waited longest first; the window holds for all tenants together, because each message is 20 s of work.
@@ -40,7 +41,7 @@ _TAKE_DUE = """
     )
     UPDATE knowledge_fullsync SET sent_at = statement_timestamp()
     FROM due WHERE knowledge_fullsync.id = due.id
-    RETURNING knowledge_fullsync.id, knowledge_fullsync.tenant_id
+    RETURNING knowledge_fullsync.id, knowledge_fullsync.tenant_id, knowledge_fullsync.stage
 """
 # In the order of ids, and passing over what a page's worker holds: nobody waits, nothing deadlocks.
 _MOVE = """
@@ -70,8 +71,8 @@ _FORGET_OLD = """
 """
 
 
-def take_due() -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Mark due runs as sent, within the window, and return their ids and tenants for sending."""
+def take_due() -> list[tuple[uuid.UUID, uuid.UUID, str]]:
+    """Mark due runs as sent, within the window, and return the id, tenant and stage of each for sending."""
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_DUE, {"window": settings.KNOWLEDGE_FULL_SYNC_WINDOW})
         return list(cursor.fetchall())
@@ -127,7 +128,7 @@ def open_for_all(*, batch_size: int) -> int:
     return len(tenants)
 
 
-def close(run_id: uuid.UUID, reason: str) -> bool:
+def close(run_id: uuid.UUID | str, reason: str) -> bool:
     """End an open run that has not switched; whoever works on it loses its claim."""
     run = FullSync.objects.embedding().filter(pk=run_id)
     return bool(run.update(state=State.FAILED, error=reason, finished_at=Now(), **FullSync.UNCLAIMED))
@@ -138,14 +139,15 @@ def retry_failed(*, tenant_id: uuid.UUID | None = None) -> int:
     last = FullSync.objects.order_by("tenant", "-created_at").distinct("tenant")
     if tenant_id:
         last = last.filter(tenant_id=tenant_id)
-    again = [run.pk for run in last if run.state == State.FAILED and run.model == embeddings.model_id()]
+    ended = [run for run in last if run.state == State.FAILED and run.model == embeddings.model_id()]
+    again = [run.pk for run in ended if run.error != STOPPED]
     return FullSync.objects.filter(pk__in=again, state=State.FAILED).update(
         state=State.QUEUED, attempts=0, not_before=Now(), error="", finished_at=None, **FullSync.UNCLAIMED
     )
 
 
 def work_on(run: FullSync) -> bool:
-    """Do a slice of the claimed run; return whether the run is over. Otherwise it is queued again.
+    """Do a slice of the claimed run; return whether its vectors are all made. What is left is queued again.
 
     Raises:
         EmbeddingError: if the model fails; what was made before stays.
@@ -155,11 +157,11 @@ def work_on(run: FullSync) -> bool:
         if not _embed_some(run, deadline):
             _pause(run)
             return False
-        return not _switch(run)
-    if not _move_some(run, deadline):
+        return _switch(run)
+    if _move_some(run, deadline):
+        _finish(run)
+    else:
         _pause(run)
-        return False
-    _finish(run)
     return True
 
 
@@ -235,7 +237,7 @@ def _save(run: FullSync, chunks: list[Chunk], vectors: list[list[float] | None])
 
 @transaction.atomic
 def _switch(run: FullSync) -> bool:
-    """Have the tenant searched with the new model, if nothing would be lost; return False if the run ends instead.
+    """Have the tenant searched with the new model, if nothing would be lost; return False if the walk begins again.
 
     The lock keeps the pages' workers from adding a vector of the old model while this looks for such without a new.
     """
@@ -246,11 +248,11 @@ def _switch(run: FullSync) -> bool:
         run.holds().update(
             state=State.QUEUED, cursor=0, total=F("total") + missing, not_before=Now(), **FullSync.UNCLAIMED
         )
-        return True
+        return False
     refused = old.filter(next_embedding_model=run.model, next_embedding__isnull=True).count()
     if refused > max(run.total // FAILED_SHARE, 1):
         _end(run, State.FAILED, f"The model refuses {refused} passages that the one in use knows: not switched.")
-        return False
+        return True
     grace = timedelta(seconds=settings.KNOWLEDGE_FULL_SYNC_GRACE_SECONDS if run.changes_model else 0)
     if run.holds().update(
         state=State.QUEUED, stage=Stage.MOVING, switched_at=Now(), not_before=Now() + grace, **FullSync.UNCLAIMED

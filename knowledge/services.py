@@ -105,6 +105,11 @@ def start_full_sync_of_all(*, batch_size: int = full_sync.BATCH_SIZE) -> str:
     return task_id
 
 
+def stop_full_sync(*, run_id: uuid.UUID | str) -> bool:
+    """End the run for good; False if it is over, or has switched the tenant already and must be finished."""
+    return full_sync.close(run_id, full_sync.STOPPED)
+
+
 def delete_document_embeddings(*, document: Document) -> EmbeddingDeletion:
     """Have the document's passages and vectors deleted for good; it keeps its row and its text.
 

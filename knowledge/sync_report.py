@@ -6,7 +6,7 @@ from django.db.models import Count
 
 from core.states import State
 from knowledge import embeddings, search_model
-from knowledge.models import Chunk, Document, FullSync, SyncItem
+from knowledge.models import Chunk, Document, FullSync, SearchModel, SyncItem
 from tenants.models import Tenant
 
 
@@ -55,7 +55,11 @@ def report(tenant: Tenant) -> SyncReport:
     )
 
 
-def tenants_behind() -> list[str]:
-    """Return the slugs of the tenants that are searched with another model than the settings', at most ten."""
-    behind = Tenant.objects.filter(search_model__isnull=False).exclude(search_model__model=embeddings.model_id())
-    return list(behind.order_by("slug").values_list("slug", flat=True)[:10])
+def tenants_behind() -> tuple[list[str], list[str]]:
+    """Return at most ten slugs of tenants that are searched with another model than the settings', known or unknown."""
+    behind = SearchModel.objects.exclude(model=embeddings.model_id()).select_related("tenant").order_by("tenant__slug")
+    known: list[str] = []
+    unknown: list[str] = []
+    for row in behind[:10]:
+        (known if embeddings.is_known(row.model) else unknown).append(row.tenant.slug)
+    return known, unknown

@@ -8,7 +8,7 @@ from celery import Task, shared_task
 from core import enqueue
 from knowledge import deleting, full_sync, sync_queue
 from knowledge.embeddings import EmbeddingError
-from knowledge.models import FullSync, SyncItem
+from knowledge.models import FullSync, Stage, SyncItem
 
 SEND_LIMIT = 500
 
@@ -53,7 +53,7 @@ def sweep(*, limit: int) -> int:
 def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_id: str | None = None) -> int | bool:
     """Work on a full sync for a slice; without an id, open one for every tenant and return how many there are.
 
-    False while there is more to do: the ledger then keeps the task, which is sent again under the same id, as open.
+    False while vectors are missing: the ledger then keeps the task, which is sent again under the same id, as open.
     """
     if full_sync_id is None:
         count = full_sync.open_for_all(batch_size=batch_size)
@@ -84,12 +84,16 @@ def delete_document_embeddings_task(self: Task, document_id: str) -> int | None:
 
 
 def send_full_syncs() -> int:
-    """Send the full syncs that the window has room for, each under its own id."""
+    """Send the full syncs that the window has room for, while vectors are made as one task under the run's own id.
+
+    Moving has ids of its own: revoking one of those tasks holds nothing up for good.
+    """
     waiting = full_sync.take_due()
-    for sent, (run_id, tenant_id) in enumerate(waiting):
+    for sent, (run_id, tenant_id, stage) in enumerate(waiting):
         kwargs = {"full_sync_id": str(run_id)}
-        if not enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=run_id):
-            full_sync.give_back([run_id for run_id, _tenant_id in waiting[sent:]])
+        task_id = run_id if stage == Stage.EMBEDDING else None
+        if not enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id):
+            full_sync.give_back([run_id for run_id, _tenant_id, _stage in waiting[sent:]])
             return sent
     return len(waiting)
 

@@ -14,6 +14,7 @@ from chat.models import Message
 from core.enqueue import BROKER_ERRORS, BrokerUnavailableError
 from crawl import services as crawl_services
 from crawl.models import CrawlRun
+from knowledge import services as knowledge_services
 from tasks_api import heartbeats
 from tasks_api.errors import TaskOverError
 from tasks_api.models import TaskRun, TaskState
@@ -65,7 +66,13 @@ def _stop_crawl(arguments: dict[str, Any]) -> None:
         crawl_services.cancel_crawl(run=run)
 
 
+def _stop_full_sync(arguments: dict[str, Any]) -> None:
+    if run_id := arguments.get("full_sync_id"):
+        knowledge_services.stop_full_sync(run_id=run_id)
+
+
 STOPPING: dict[str, Callable[[dict[str, Any]], None]] = {
     "chat.answer_message_task": _stop_answer,
     "crawl.crawl_website_task": _stop_crawl,
+    "knowledge.trigger_full_sync_task": _stop_full_sync,
 }

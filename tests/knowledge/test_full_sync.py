@@ -14,6 +14,7 @@ from knowledge.errors import EmbeddingRefusedError, EmbeddingUnavailableError
 from knowledge.models import Chunk, FullSync, SearchModel, Stage, SyncItem
 from knowledge.search import search
 from tasks_api.models import TaskRun, TaskState
+from tasks_api.revoking import revoke
 from tenants.models import Tenant
 from tenants.services import create_api_key, create_tenant
 from tests.api_client import ApiClient
@@ -439,6 +440,44 @@ def test_dead_letters_are_queued_again_by_hand(learn, tenant, stranger, embedder
     assert SyncItem.objects.get(document=theirs).state == State.FAILED
 
 
+def test_a_run_may_be_stopped_until_it_has_switched(learn, tenant, embedder):
+    learn(tenant, *(f"page number {number}" for number in range(20)))
+    stopped = step(begin(tenant, batch_size=16))
+
+    assert services.stop_full_sync(run_id=stopped.pk)
+    assert step(stopped).state == State.FAILED
+    assert services.retry_failed() == (0, 0)
+    again = begin(tenant)
+    while again.stage == Stage.EMBEDDING:
+        again = step(again)
+    assert not services.stop_full_sync(run_id=again.pk)
+    assert complete(again).state == State.DONE
+
+
+def test_revoking_its_task_stops_a_full_sync(learn, tenant, embedder):
+    learn(tenant, "text")
+    run = begin(tenant)
+    task = TaskRun.objects.create(
+        pk=run.pk, name="knowledge.trigger_full_sync_task", queue="low_priority", tenant=tenant,
+        state="running", arguments={"full_sync_id": str(run.pk)},
+    )  # fmt: skip
+
+    revoke(task)
+
+    run.refresh_from_db()
+    assert (run.state, run.error) == (State.FAILED, full_sync.STOPPED)
+
+
+def test_the_doctor_names_the_tenants_that_a_changed_setting_left_behind(learn, tenant, stranger, embedder):
+    learn(tenant, "text")
+    learn(stranger, "text")
+    assert sync_report.tenants_behind() == ([], [])
+    SearchModel.objects.filter(tenant=stranger).update(model="stand-in/0")
+    embedder.model, embedder.previous = "stand-in/2", {"stand-in/1"}
+
+    assert sync_report.tenants_behind() == (["acme"], ["stranger"])
+
+
 def test_time_limit_of_the_slice_is_below_its_lease(settings):
     task = current_app.tasks["knowledge.trigger_full_sync_task"]
 
@@ -490,6 +529,6 @@ def test_a_real_worker_that_is_killed_mid_way_is_followed_by_another_and_one_tas
         wait_until(lambda: key.get(f"tasks/status/{task_id}").json()["state"] == TaskState.DONE, 10)
 
     assert str(FullSync.objects.get().pk) == task_id
-    assert TaskRun.objects.filter(name="knowledge.trigger_full_sync_task").count() == 1
+    assert TaskRun.objects.get(pk=task_id).attempts >= 4  # killed, and three slices
     assert models() == {("served/b", "")}
     assert found(tenant)
