@@ -70,6 +70,7 @@ _ARCHIVE = """
     ))
 """
 _TIME_IS_UP = """
+    SELECT conversation.id
     FROM tenants_tenant tenant
     CROSS JOIN LATERAL (
         SELECT id FROM chat_conversation
@@ -79,21 +80,17 @@ _TIME_IS_UP = """
         FOR UPDATE SKIP LOCKED
     ) conversation
     WHERE tenant.erase_after_days IS NOT NULL
+    LIMIT %(limit)s
 """
-_ERASE_MESSAGES = f"""
+_ERASE_MESSAGES = """
     DELETE FROM chat_message WHERE id = ANY(ARRAY(
-        WITH conversation AS MATERIALIZED (SELECT conversation.id {_TIME_IS_UP} LIMIT %(limit)s)
-        SELECT message.id FROM conversation JOIN chat_message message ON message.conversation_id = conversation.id
-        LIMIT %(limit)s
+        SELECT id FROM chat_message WHERE conversation_id = ANY(%(ids)s) LIMIT %(limit)s
     ))
-"""  # noqa: S608 -- no value in it
-_ERASE_CONVERSATIONS = f"""
-    DELETE FROM chat_conversation WHERE id = ANY(ARRAY(
-        WITH conversation AS MATERIALIZED (SELECT conversation.id {_TIME_IS_UP} LIMIT %(limit)s)
-        SELECT id FROM conversation
-        WHERE NOT EXISTS (SELECT FROM chat_message WHERE conversation_id = conversation.id)
-    ))
-"""  # noqa: S608 -- no value in it
+"""
+_ERASE_EMPTY = """
+    DELETE FROM chat_conversation conversation WHERE id = ANY(%(ids)s)
+        AND NOT EXISTS (SELECT FROM chat_message WHERE conversation_id = conversation.id)
+"""
 
 
 def forget_expired_answers(limit: int) -> int:
@@ -121,14 +118,19 @@ def archive_conversations(limit: int) -> int:
     return _execute(_ARCHIVE, limit)
 
 
-def erase_messages(limit: int) -> int:
-    """Erase messages of conversations that were archived for as long as their tenant's retention says."""
-    return _execute(_ERASE_MESSAGES, limit)
-
-
+@transaction.atomic
 def erase_conversations(limit: int) -> int:
-    """Erase such conversations themselves, once they are empty."""
-    return _execute(_ERASE_CONVERSATIONS, limit)
+    """Erase conversations that were archived for as long as their tenant's retention says, messages first.
+
+    Returns the rows of both kinds, at most ``limit`` of each. Locked ones wait: somebody is asking in them just now.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_TIME_IS_UP, {"now": timezone.now(), "limit": limit})
+        values: dict[str, Any] = {"ids": [row[0] for row in cursor.fetchall()], "limit": limit}
+        cursor.execute(_ERASE_MESSAGES, values)
+        messages = int(cursor.rowcount)
+        cursor.execute(_ERASE_EMPTY, values)
+        return messages + int(cursor.rowcount)
 
 
 CACHE: dict[str, Step] = {
@@ -141,8 +143,7 @@ QUERY_CACHE: dict[str, Step] = {
 }
 CONVERSATIONS: dict[str, Step] = {
     "archived_conversations": archive_conversations,
-    "erased_messages": erase_messages,
-    "erased_conversations": erase_conversations,
+    "erased_rows": erase_conversations,
 }
 
 
