@@ -101,7 +101,9 @@ def test_no_secret_is_in_the_bundle_wherever_it_was(var, quick, redis_client, se
     (var / "log" / f"{planted['setting']}.log").write_text("named so")
     (var / "compose.txt").write_text("\n".join(lines), encoding="utf-8")
     TaskRun.objects.create(name="x", queue="default", state="failed", error=f"refused: {api_key} {planted['environ']}")
-    sleeper = subprocess.Popen([sys.executable, "-c", "input()", planted["environ"], api_key], stdin=subprocess.PIPE)
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()", planted["environ"], api_key], stdin=subprocess.PIPE
+    )
 
     try:
         texts = make(var / "b.tar.gz", "--include", str(var / "compose.txt"))
@@ -181,6 +183,22 @@ def test_logs_are_cut_to_their_end_at_a_line(var, monkeypatch):
 
     with tarfile.open(fileobj=io.BytesIO(content.getvalue())) as archive:
         assert archive.extractfile("pasokh-support/log/web.log").read().decode() == bundle.CUT + "the last line\n"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "pk_3d7ba6ba8dc0d0d5.3h0tk5TgAZYdoQE_qdGOmJmhtDlxNnR",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "sk-proj-abcdefghij0123456789",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj",
+        SESSION,
+    ],
+)
+def test_what_looks_like_a_secret_is_removed_though_nobody_knows_it(secret):
+    assert redaction.Redactor([]).clean(f"before\n{secret}\nafter") == "before\n[removed]\nafter"
 
 
 @pytest.mark.parametrize("text", ["a-" * 50_000, "http://a:" * 10_000, "eyJ" * 30_000, "A" * 100_000, "'\"\\" * 30_000])
