@@ -112,7 +112,7 @@ def stop(request: HttpRequest, message_id: uuid.UUID) -> HttpResponse:
 def _page(request: HttpRequest, tenant: Tenant, current: Conversation | None) -> HttpResponse:
     messages = Message.objects.for_tenant(tenant).filter(conversation=current).order_by("-created_at")
     shown = list(messages[:EXCHANGES_SHOWN])[::-1] if current else []
-    conversations = _conversations_of(request.user).for_tenant(tenant).order_by("-created_at")
+    conversations = _conversations_of(request.user).for_tenant(tenant).filter(archived_at=None).order_by("-created_at")
     context: dict[str, Any] = {
         "tenant": tenant,
         "tenants": _tenants_of(request.user),

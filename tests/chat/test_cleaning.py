@@ -1,9 +1,11 @@
 """What cleaning takes away, what it leaves, and that it ends."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from chat import cleaning, query_cache, services, tasks
@@ -135,6 +137,7 @@ def test_archived_conversations_stay_readable_until_their_time_is_up_then_are_er
     assert Conversation.objects.get() == waiting
     assert Message.objects.count() == 2
     exported = client.get(f"/api/v1/conversations/{waiting.pk}/export", headers=key).json()
+    assert exported["archived_at"]
     assert len(exported["messages"]) == 2
     assert client.get(f"/api/v1/conversations/{over.pk}/export", headers=key).status_code == 404
 
@@ -177,6 +180,19 @@ def test_to_ask_in_an_archived_conversation_brings_it_back(tenant, rung):
         services.ask(tenant=tenant, question="Mine?", user_id="u2", conversation_id=conversation.pk)
 
 
+def test_an_archived_conversation_leaves_the_chat_pages_list_and_keeps_its_address(tenant, admin_user, client):
+    tenants.add_member(tenant=tenant, user=admin_user)
+    client.force_login(admin_user)
+    conversation = talk(tenant)
+    Conversation.objects.update(member=admin_user, title="Old talk")
+    assert "Old talk" in client.get("/").content.decode()
+
+    Conversation.objects.update(archived_at=timezone.now())
+
+    assert "Old talk" not in client.get("/").content.decode()
+    assert client.get(f"/chat/{conversation.pk}/").status_code == 200
+
+
 def test_erasing_needs_archiving(tenant):
     from django.core.exceptions import ValidationError
 
@@ -210,6 +226,28 @@ def test_cleaning_waits_behind_no_chat_and_is_scheduled(name):
     assert app.amqp.router.route({}, name)["queue"].name == queues.LOW_PRIORITY
     assert not app.tasks[name].ignore_result
     assert [row.queue for row in SCHEDULES if row.task == name] == [queues.LOW_PRIORITY]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_conversation_in_which_somebody_asks_at_this_moment_is_not_erased(tenant, rung):
+    keep(tenant, 1, 1)
+    end_user = tenants.get_end_user(tenant=tenant, external_id="u1")
+    conversation = talk(tenant, silent_days=9, archived_days=9)
+    Conversation.objects.update(end_user=end_user)
+
+    def clean():
+        try:
+            return cleaning.erase_conversations(10)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            services.ask(tenant=tenant, question="And now?", user_id="u1", conversation_id=conversation.pk)
+            assert pool.submit(clean).result() == 0
+        assert pool.submit(clean).result() == 0
+
+    assert Message.objects.filter(conversation=conversation).count() == 3
 
 
 @pytest.mark.django_db(transaction=True)
