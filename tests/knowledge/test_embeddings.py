@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from knowledge import embeddings
+from knowledge import embedding_endpoint, embeddings
 from knowledge.errors import EmbeddingMismatchError, EmbeddingRefusedError, EmbeddingUnavailableError
 
 
@@ -51,9 +51,9 @@ def endpoint(settings) -> Iterator[Endpoint]:
     settings.EMBEDDING_BASE_URL = f"http://127.0.0.1:{server.server_port}/v1"
     settings.EMBEDDING_MODEL = "served/model"
     settings.EMBEDDING_API_KEY = "sk-secret"
-    embeddings._client.cache_clear()
+    embedding_endpoint._client.cache_clear()
     yield told
-    embeddings._client.cache_clear()
+    embedding_endpoint._client.cache_clear()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -216,7 +216,7 @@ def test_an_endpoint_that_talks_nonsense_is_named(endpoint, body):
 
 def test_an_endpoint_that_is_not_there_is_unavailable(settings, endpoint):
     settings.EMBEDDING_BASE_URL = "http://127.0.0.1:9/v1"
-    embeddings._client.cache_clear()
+    embedding_endpoint._client.cache_clear()
 
     with pytest.raises(EmbeddingUnavailableError):
         embeddings.embed_query("hello")

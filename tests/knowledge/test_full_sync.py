@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.states import State
-from knowledge import embeddings, full_sync, services, sync_report, tasks
+from knowledge import embedding_endpoint, embeddings, full_sync, services, sync_report, tasks
 from knowledge.errors import EmbeddingRefusedError, EmbeddingUnavailableError
 from knowledge.models import Chunk, FullSync, SearchModel, Stage, SyncItem
 from knowledge.search import search
@@ -42,9 +42,9 @@ def server(settings):
         settings.EMBEDDING_BASE_URL = settings.EMBEDDING_PREVIOUS_BASE_URL = server.url
         settings.EMBEDDING_MODEL = "served/a"
         settings.KNOWLEDGE_FULL_SYNC_GRACE_SECONDS = 0
-        embeddings._client.cache_clear()
+        embedding_endpoint._client.cache_clear()
         yield server
-        embeddings._client.cache_clear()
+        embedding_endpoint._client.cache_clear()
 
 
 def change_model(settings) -> None:
@@ -118,7 +118,7 @@ def test_a_model_of_another_dimension_takes_over_and_the_passage_is_found_all_al
 
 
 def test_the_passage_is_found_in_each_moment_of_the_move(server, settings, learn, tenant, monkeypatch):
-    learn(tenant, TEXT, *(f"page number {number}" for number in range(9)))
+    learn(tenant, *(f"page number {number}" for number in range(9)), TEXT)  # moved last
     change_model(settings)
     monkeypatch.setattr(full_sync, "MOVE_BATCH", 1)
     run = begin(tenant)
