@@ -1,8 +1,12 @@
 """What the assistant knows, to be looked at: a page's text as it was read, its chunks, its wait for vectors."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from core.record_admin import RecordAdmin
+from knowledge import services
 from knowledge.models import (
     Chunk,
     Document,
@@ -16,10 +20,17 @@ from knowledge.models import (
 
 @admin.register(Document)
 class DocumentAdmin(RecordAdmin):
-    list_display = ["title", "url", "tenant", "language", "fetched_at"]
+    list_display = ["title", "url", "tenant", "language", "fetched_at", "excluded_at"]
     list_filter = ["language"]
     list_select_related = ["tenant"]
     search_fields = ["title", "url"]
+    actions = ["resync"]
+
+    @admin.action(description=_("Make the vectors of the selected documents anew"))
+    def resync(self, request: HttpRequest, queryset: QuerySet[Document]) -> None:
+        for document in queryset:
+            services.resync_document(document=document)
+        self.message_user(request, _("%(count)s documents are queued.") % {"count": len(queryset)}, messages.SUCCESS)
 
 
 @admin.register(Chunk)

@@ -293,3 +293,24 @@ def test_the_command_refuses_what_is_not_there(tenant, arguments):
 def test_the_command_does_not_reach_into_another_tenant(tenant, stranger, document):
     with pytest.raises(CommandError):
         call_command("sync", "document", str(document.pk), "--tenant", "stranger")
+
+
+def test_the_admin_resyncs_documents(document, admin_client):
+    tasks.delete_document_embeddings_task(document_id=str(document.pk))
+
+    body = {"action": "resync", "_selected_action": [str(document.pk)]}
+    response = admin_client.post("/admin/knowledge/document/", body, follow=True)
+
+    assert "1 documents are queued." in response.text
+    assert Chunk.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["fullsync", "searchmodel", "embeddingdeletion", "chunk"])
+def test_the_admin_shows_the_rows(tenant, document, admin_client, name):
+    services.start_full_sync(tenant=tenant)
+    services.delete_document_embeddings(document=document)
+
+    assert admin_client.get(f"/admin/knowledge/{name}/").status_code == 200
+    row = {"fullsync": FullSync, "searchmodel": SearchModel, "embeddingdeletion": EmbeddingDeletion, "chunk": Chunk}
+    address = f"/admin/knowledge/{name}/{row[name].objects.get().pk}/change/"
+    assert admin_client.get(address).status_code == 200
