@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.states import State
-from knowledge import embedding_endpoint, embeddings, full_sync, services, sync_report, tasks
+from knowledge import embeddings, full_sync, services, sync_report, tasks
 from knowledge.errors import EmbeddingRefusedError, EmbeddingUnavailableError
 from knowledge.models import Chunk, FullSync, SearchModel, Stage, SyncItem
 from knowledge.search import search
@@ -42,9 +42,7 @@ def server(settings):
         settings.EMBEDDING_BASE_URL = settings.EMBEDDING_PREVIOUS_BASE_URL = server.url
         settings.EMBEDDING_MODEL = "served/a"
         settings.KNOWLEDGE_FULL_SYNC_GRACE_SECONDS = 0
-        embedding_endpoint._client.cache_clear()
         yield server
-        embedding_endpoint._client.cache_clear()
 
 
 def change_model(settings) -> None:
