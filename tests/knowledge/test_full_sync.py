@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
+from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -474,6 +475,22 @@ def test_the_doctor_names_the_tenants_that_a_changed_setting_left_behind(learn, 
     embedder.model, embedder.previous = "stand-in/2", {"stand-in/1"}
 
     assert sync_report.tenants_behind() == (["acme"], ["stranger"])
+
+
+def test_the_migration_settles_each_tenant_on_the_model_that_made_most_of_its_vectors(transactional_db):
+    tenant = create_tenant(slug="acme")
+    page = {"title": "", "language": "en", "fetched_at": timezone.now()}
+    for number in range(3):
+        services.store_page(tenant=tenant, url=f"{URL}{number}", content=f"page number {number}", **page)
+    call_command("migrate", "knowledge", "0007", verbosity=0)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE tenant_knowledge SET embedding = '[1,2]', embedding_model = 'many'")
+            cursor.execute("UPDATE tenant_knowledge SET embedding_model = 'few' WHERE content = 'page number 0'")
+    finally:
+        call_command("migrate", "knowledge", verbosity=0)
+
+    assert SearchModel.objects.get(tenant=tenant).model == "many"
 
 
 def test_time_limit_of_the_slice_is_below_its_lease(settings):
