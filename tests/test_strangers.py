@@ -23,7 +23,7 @@ from crawl.models import Website
 from crawl.services import add_website, start_crawl
 from knowledge.services import store_page
 from tasks_api.models import TaskRun
-from tenants.models import WebhookEndpoint
+from tenants.models import Notification, NotificationReceipt, WebhookEndpoint
 from tenants.scopes import Scope
 from tenants.services import (
     add_member,
@@ -67,6 +67,13 @@ def member_conversation(tenant: Any) -> Any:
     member = User.objects.create_user("owner")
     add_member(tenant=tenant, user=member)
     return Conversation.objects.create(tenant=tenant, member=member).pk
+
+
+def member_notice(tenant: Any) -> Any:
+    member = User.objects.create_user("owner")
+    add_member(tenant=tenant, user=member)
+    notification = Notification.objects.create(tenant=tenant, subject="Maintenance", body="Tonight.")
+    return NotificationReceipt.objects.create(tenant=tenant, notification=notification, user=member).pk
 
 
 def member_message(tenant: Any) -> Any:
@@ -179,6 +186,7 @@ PAGES = {
     "chat/<uuid:conversation_id>": member_conversation,
     "chat/messages/<uuid:message_id>/stream": member_message,
     "chat/messages/<uuid:message_id>/stop": member_message,
+    "chat/notices/<int:receipt_id>/dismiss": member_notice,
 }
 # Open to everybody: nothing of a tenant is behind them.
 PUBLIC = {

@@ -21,13 +21,15 @@ from django.views.decorators.http import require_POST, require_safe
 from chat import services
 from chat.following import position
 from chat.models import Conversation, Message
+from chat.pages.noticing import notices_of
 from chat.pages.presenting import FAILURE, FAILURES, exchange_of
 from chat.pages.streaming import lines
 from chat.pages.suggesting import suggestions
 from core.database import release_request_thread
 from core.errors import PasokhError
 from tenants.errors import TenantNotFoundError
-from tenants.models import Membership, Tenant, TenantOwnedQuerySet
+from tenants.models import Membership, NotificationReceipt, Tenant, TenantOwnedQuerySet
+from tenants.services import mark_read
 
 CONVERSATIONS_SHOWN = 100
 EXCHANGES_SHOWN = 100
@@ -109,6 +111,18 @@ def stop(request: HttpRequest, message_id: uuid.UUID) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+@require_POST
+@never_cache
+def dismiss(request: HttpRequest, receipt_id: int) -> HttpResponse:
+    """Mark the member's own copy as read; return the notices of its tenant that are left, as HTML."""
+    if not request.user.is_authenticated:
+        raise Http404
+    own = NotificationReceipt.objects.filter(user=request.user, tenant__in=_tenants_of(request.user))
+    receipt = get_object_or_404(own.select_related("tenant"), pk=receipt_id)
+    mark_read(user=request.user, receipt_ids=[receipt.pk])
+    return HttpResponse(notices_of(request.user, receipt.tenant).as_html())
+
+
 def _page(request: HttpRequest, tenant: Tenant, current: Conversation | None) -> HttpResponse:
     messages = Message.objects.for_tenant(tenant).filter(conversation=current).order_by("-created_at")
     shown = list(messages[:EXCHANGES_SHOWN])[::-1] if current else []
@@ -120,6 +134,7 @@ def _page(request: HttpRequest, tenant: Tenant, current: Conversation | None) ->
         "conversations": conversations[:CONVERSATIONS_SHOWN],
         "exchanges": [exchange_of(message) for message in shown],
         "suggestions": [] if shown else suggestions(tenant, get_language() or "en"),
+        "notices": notices_of(request.user, tenant),
         "question_max_chars": settings.CHAT_QUESTION_MAX_CHARS,
     }
     return render(request, "chat/page.html", context)

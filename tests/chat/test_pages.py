@@ -237,8 +237,8 @@ def test_a_long_conversation_costs_as_many_queries_as_a_short_one(
     for _ in range(5):
         services.ask(tenant=tenant, question="Again?", member=member, conversation_id=message.conversation_id)
 
-    # session, user, conversation with its tenant, messages, tenants, conversations
-    with django_assert_num_queries(6):
+    # session, user, conversation with its tenant, messages, tenants, conversations, notices
+    with django_assert_num_queries(7):
         browser.get(reverse("chat-conversation", args=[message.conversation_id]))
 
 

@@ -1,6 +1,7 @@
 // The chat page. The server renders every answer; this file sends questions, follows streams and moves focus.
 
 import { showCitation } from "./citation.js";
+import { dismiss } from "./notices.js";
 import { follow } from "./stream.js";
 import { texts } from "./texts.js";
 
@@ -286,6 +287,7 @@ const actions = {
   stop,
   jump,
   copy,
+  dismiss: async (button) => complain(await dismiss(button, composer.elements.csrfmiddlewaretoken.value)),
   "open-side": openSide,
   "close-side": closeSide,
   suggest: (button) => ask(button.textContent),
