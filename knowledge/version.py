@@ -12,8 +12,8 @@ from knowledge.models import KnowledgeVersion
 from tenants.models import Tenant
 
 # One row would make all who store pages of a tenant wait for each other, and deadlock where they hold more locks.
-# So a row that another transaction holds is passed over, and if all are held one more is made: as many rows as ever
-# wrote at once. The version is their sum, which grows with each commit in whatever order the commits come.
+# So a row that another transaction holds is passed over, and if all are held one more is made: about as many rows as
+# ever wrote at once. The version is their sum, which grows with each commit in whatever order the commits come.
 _ADD = """
     WITH free AS (
         SELECT id FROM knowledge_knowledgeversion WHERE tenant_id = %(tenant)s
