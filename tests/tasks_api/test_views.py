@@ -14,6 +14,7 @@ from core.celery import app
 from tasks_api import heartbeats
 from tasks_api.models import TaskRun
 from tenants.services import create_api_key, create_operator_key, create_tenant
+from tests.tasks_api import tasks  # noqa: F401 -- registers "tests.succeed"
 
 pytestmark = pytest.mark.django_db
 LIST = "/api/v1/tasks/list"
