@@ -17,6 +17,8 @@ _services = ExitStack()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the services and point the settings at them, before pytest-django reads those."""
+    if config.getoption("numprocesses", None):
+        return  # only hands out tests; each process that runs them comes through here by itself
     folder = Path(_services.enter_context(tempfile.TemporaryDirectory(prefix="pasokh-test-")))
     folder.chmod(0o755)
     os.environ |= {
@@ -50,3 +52,8 @@ def redis_client() -> Iterator[object]:
     client().flushdb()
     yield client()
     client().flushdb()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings_xdist_suffix() -> None:
+    """Keep the database's name: each test process has a server of its own."""
