@@ -200,7 +200,9 @@ def test_up_runs_until_it_is_interrupted_and_leaves_no_process(installation):
         )
         assert process.poll() is None, installation.log.read_text()
         session = installation.session()
-        assert len(process_sessions.members(session)) > 10
+        process_sessions.wait_until(  # the comforts start last, after the screen is printed
+            lambda: len(process_sessions.members(session)) > 10, 30, installation.log.read_text
+        )
 
         again = installation.run("up", "--no-demo")
         assert again.returncode == 0
