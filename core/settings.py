@@ -113,7 +113,7 @@ DATABASES = {
     | {"ENGINE": "core.postgres", "ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0}
 }
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
-DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=40)  # per process; a caller waits for a free one
+DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=100)  # per process; a caller waits for a free one
 DATABASE_SESSION_WAIT_SECONDS = env.float("DATABASE_SESSION_WAIT_SECONDS", default=15.0)
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_MAX_CONNECTIONS = env.int("REDIS_MAX_CONNECTIONS", default=32)  # per process; a caller waits for a free one

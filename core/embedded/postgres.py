@@ -18,7 +18,7 @@ from core.embedded.errors import EmbeddedServiceError
 
 USER = DATABASE = "pasokh"
 ROOT_STAND_IN = "nobody"
-MAX_CONNECTIONS = 200
+MAX_CONNECTIONS = 300
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import gc
 import weakref
+from collections.abc import Callable
 from functools import cache
 from threading import BoundedSemaphore
 from typing import Any
@@ -28,8 +29,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """Waits for a session when the process has its share, instead of taking the server's last ones from others.
 
     A burst of requests is a burst of threads, each with a session of its own; without a bound 1,000 of them exhaust
-    the server and most fail. A permit lives as long as the session's object, so a thread that dies returns it too.
+    the server and most fail. A permit ends with its session: when that is closed or, in a thread that died, collected.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._give_back: Callable[[], Any] = lambda: None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Open a session.
@@ -45,5 +50,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except BaseException:
             permits.release()
             raise
-        weakref.finalize(connection, permits.release)
+        self._give_back = weakref.finalize(connection, permits.release)
         return connection
+
+    def _close(self) -> None:
+        try:
+            super()._close()  # type: ignore[misc]  # Django defines it; its stubs do not
+        finally:
+            self._give_back()  # now, not when the object goes: the traceback of a refused request may still hold it

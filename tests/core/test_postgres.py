@@ -39,6 +39,21 @@ def test_a_burst_of_threads_waits_for_its_turn(two_sessions):
         assert list(pool.map(_query_and_close, range(60))) == [1] * 60
 
 
+def test_a_closed_session_is_given_back_although_something_still_holds_it(two_sessions):
+    held = []
+
+    def query_and_keep(_number):
+        _query()
+        held.append(connection.connection)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        list(pool.map(query_and_keep, range(4)))
+        assert two_sessions.acquire(blocking=False)
+        assert two_sessions.acquire(blocking=False)
+    two_sessions.release(2)
+
+
 def test_a_thread_that_dies_without_closing_returns_its_session(two_sessions):
     answers = []
     for _ in range(3):
