@@ -15,10 +15,10 @@ from django.core.management import call_command
 from core.up.environment import Environment
 from core.up.errors import UpError
 from core.up.places import Places
+from core.up.screen import QUESTIONS
 
 FIRST_ANSWER_SECONDS = 120
 QUESTION_SECONDS = 30
-QUESTION = "What happens to a revoked API key?"
 
 
 class Site:
@@ -54,28 +54,27 @@ class Site:
             key_file=self.places.api_key_file,
         )
 
-    def wait_for_answer(self, check: Callable[[], None]) -> None:
-        """Ask until an answer cites a page.
+    def wait_for_answers(self, check: Callable[[], None]) -> None:
+        """Ask until every question of the screen is answered; "not found" cites nearby pages, but is no answer.
 
         Raises:
             UpError: if that takes too long.
         """
         deadline = time.monotonic() + FIRST_ANSWER_SECONDS
-        answer: dict[str, Any] = {}
-        while not answer.get("citations"):
-            check()
-            if time.monotonic() > deadline:
-                raise UpError(
-                    f"no cited answer after {FIRST_ANSWER_SECONDS} s (last reply: {answer}). "
-                    "See var/log/celery_ai.log and var/log/celery_worker.log, or run manage.py doctor."
-                )
-            time.sleep(0.2)
-            answer = self._ask()
+        for question in QUESTIONS:
+            while not _is_answered(reply := self._ask(question)):
+                check()
+                if time.monotonic() > deadline:
+                    raise UpError(
+                        f"no cited answer after {FIRST_ANSWER_SECONDS} s (last reply: {reply}). "
+                        "See var/log/celery_ai.log and var/log/celery_worker.log, or run manage.py doctor."
+                    )
+                time.sleep(0.2)
 
-    def _ask(self) -> dict[str, Any]:
+    def _ask(self, question: str) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 -- always http
             f"{self.wanted.url}/api/v1/query/",
-            data=json.dumps({"question": QUESTION, "user_id": "first-start"}).encode(),
+            data=json.dumps({"question": question, "user_id": "first-start"}).encode(),
             headers={"X-API-Key": self.places.api_key_file.read_text().strip(), "Content-Type": "application/json"},
         )
         try:
@@ -86,3 +85,7 @@ class Site:
             return {"status": exc.code, "body": exc.read(300).decode(errors="replace")}
         except (OSError, ValueError) as exc:
             return {"error": str(exc)}
+
+
+def _is_answered(reply: dict[str, Any]) -> bool:
+    return reply.get("finish_reason") == "answered" and bool(reply["citations"])

@@ -105,8 +105,8 @@ class Start:
         self.wait("web", APP_GROUP, lambda: not find_problem("web"), WEB_READY_SECONDS)
         if with_demo:
             site.make()
-            self.tell("crawling the handbook and asking a first question")
-            site.wait_for_answer(self.stop_signals.check)
+            self.tell("crawling the handbook and asking first questions")
+            site.wait_for_answers(self.stop_signals.check)
         self.manager.start(APP_GROUP, [service.name for service in SERVICES])
         self.tell("ready")
 

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import os
 import signal
 import socket
@@ -9,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from core.embedded import ports
-from core.up import checks, environment, leftovers, supervision
+from core.up import checks, demo, environment, leftovers, screen, supervision
 from core.up.errors import UpError
 from core.up.places import Places
 from tests.core import process_sessions
+from tests.tenants.receiving import Receiver, Reply, receiving
 
 
 @pytest.fixture
@@ -153,6 +156,24 @@ def test_a_postmaster_file_whose_process_is_someone_else_is_forgotten(places):
     leftovers.end(places)
 
     assert not stale.exists()
+
+
+def test_a_start_is_ready_once_every_question_on_the_screen_is_answered(places):
+    """Pages cited as the nearest to a question are no answer yet."""
+    asked = []
+
+    def reply(request):
+        question = json.loads(request.body)["question"]
+        asked.append(question)
+        finish_reason = "answered" if asked.count(question) > 1 else "not_found"
+        return Reply(body=json.dumps({"finish_reason": finish_reason, "citations": [{"n": 1}]}).encode())
+
+    places.api_key_file.write_text("key")
+    with receiving(Receiver(answer=reply)) as address:
+        wanted = dataclasses.replace(environment.prepare(places), port=int(address.rpartition(":")[2]))
+        demo.Site(places, wanted).wait_for_answers(check=lambda: None)
+
+    assert asked == [question for question in screen.QUESTIONS for _time in range(2)]
 
 
 class Installation:
