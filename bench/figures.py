@@ -64,15 +64,21 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the CPU time of living processes so far."""
+    """Return the CPU time of living processes so far, and of their children that have ended."""
     total = 0
     for pid in pids:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += int(fields[11]) + int(fields[12])
+        total += sum(map(int, fields[11:15]))
     return total / CLOCK_TICKS
+
+
+def busy_seconds() -> float:
+    """Return the time that the machine's cores have worked since its start, whoever had them."""
+    user, nice, system, _idle, _waiting, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / CLOCK_TICKS
 
 
 def memory_megabytes(pids: Iterable[int]) -> float:
@@ -85,6 +91,10 @@ def memory_megabytes(pids: Iterable[int]) -> float:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
+
+
+def thread_count(pids: Iterable[int]) -> int:
+    return sum(len(list(Path("/proc").glob(f"{pid}/task/*"))) for pid in pids)
 
 
 def median(values: Sequence[float]) -> float:

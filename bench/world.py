@@ -35,6 +35,7 @@ class World:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
+        self.started: dict[str, subprocess.Popen[bytes]] = {}  # the latest of each name
         self._stack = stack
 
     def start(self, name: str, command: Sequence[str], **environ: str) -> subprocess.Popen[bytes]:
@@ -47,6 +48,7 @@ class World:
                 command, cwd=BASE_DIR, env=os.environ | environ, stdout=log, stderr=log, process_group=0
             )
         self._stack.callback(stop, process)
+        self.started[name] = process
         return process
 
     def start_services(self, *names: str, **environ: str) -> list[subprocess.Popen[bytes]]:

@@ -1,0 +1,125 @@
+"""An installation under load: the services that ship, a stub model, a tenant with something to find, and its keys."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from bench import costs, figures, load, material, model_server, words
+from bench.load_generator import Order, Sample
+from bench.world import PYTHON, World, answers
+from core.embedded import ports
+from knowledge.embeddings import embed_query
+from knowledge.models import Chunk
+from tenants.services import create_api_key, create_tenant
+
+SERVICES = ("web", "celery_ai", "celery_worker", "sweeper")
+VECTORS_SECONDS = 120
+WARM_QUESTIONS, WARM_PER_SECOND = 24, 4.0
+ANSWER_TIMEOUT_SECONDS = 45.0
+SLOW_TIMEOUT_SECONDS = 150.0
+EMBEDDED_QUESTIONS = 40
+
+
+@dataclass
+class Asked:
+    """What one run of questions showed: what the users saw, and what it cost."""
+
+    per_second: float
+    seconds: float
+    samples: list[Sample]
+    costs: costs.Costs
+
+    @property
+    def answered(self) -> list[Sample]:
+        return [sample for sample in self.samples if sample.is_answered]
+
+    @property
+    def refused(self) -> list[Sample]:
+        return [sample for sample in self.samples if sample.is_refused]
+
+    @property
+    def errors(self) -> list[Sample]:
+        return [sample for sample in self.samples if not sample.is_answered and not sample.is_refused]
+
+    @property
+    def overheads_ms(self) -> list[float]:
+        """The time to the first word beyond what the model itself takes."""
+        return [
+            sample.first_ms - 1000 * model_server.FIRST_CHUNK_SECONDS
+            for sample in self.answered
+            if sample.first_ms is not None
+        ]
+
+
+class BusyWorld:
+    """Starts everything once; each `ask` is one run of questions against it."""
+
+    def __init__(self, here: World, *, slow_seconds: int = 60, **environ: str) -> None:
+        self.here = here
+        tenant = create_tenant(slug="bench")
+        material.store(tenant)
+        _key, key = create_api_key(tenant=tenant, name="bench")
+        self._keys = [key]
+        self._asked = 0
+        model = self._start_model(slow_seconds)
+        port = ports.find_free()
+        self.address = f"http://127.0.0.1:{port}"
+        here.start_services(
+            *SERVICES, UVICORN_PORT=str(port), LLM_BASE_URL=f"{model}/v1", LLM_MODEL=model_server.MODEL,
+            API_RATE_PER_KEY="1000000/minute", LIMIT_END_USER_DAILY="0", **environ,
+        )  # fmt: skip
+        bare = Chunk.objects.filter(embedding=None)
+        here.wait_for(lambda: not bare.exists(), "the pages got no vectors", seconds=VECTORS_SECONDS)
+        self.ask(WARM_QUESTIONS, WARM_PER_SECOND)  # every worker has its model loaded, connections are open
+
+    def _start_model(self, slow_seconds: int) -> str:
+        port = ports.find_free()
+        process = self.here.start("model", [PYTHON, "-m", "bench.model_server", str(port), str(slow_seconds)])
+        address = f"http://127.0.0.1:{port}"
+        self.here.wait_for(lambda: answers(address), "the model does not answer", process=process, log="model")
+        return address
+
+    def ask(self, count: int, per_second: float, *, slowly: bool = False) -> Asked:
+        """Ask ``count`` questions at a fixed rate and wait for the end of every answer."""
+        order = Order(
+            address=self.address,
+            keys=self._keys,
+            count=count,
+            per_second=per_second,
+            timeout_seconds=SLOW_TIMEOUT_SECONDS if slowly else ANSWER_TIMEOUT_SECONDS,
+            first=self._asked,
+            suffix=f" {model_server.SLOWLY}" if slowly else "",
+        )
+        self._asked += count
+        begin = time.monotonic()
+        with costs.Costs(self.here) as spent:
+            samples = load.run(self.here, order)
+        return Asked(per_second, time.monotonic() - begin, samples, spent)
+
+    def embedding_ms(self) -> float:
+        """Return the CPU that embedding one question takes, measured here on the same questions."""
+        embed_query(words.question(0))
+        spent = []
+        for number in range(1, EMBEDDED_QUESTIONS + 1):
+            before = time.process_time()
+            embed_query(words.question(number))
+            spent.append(1000 * (time.process_time() - before))
+        return round(statistics.mean(spent), 1)
+
+
+def complaints(asked: Asked, most: int = 3) -> str:
+    """Return how the first questions that went wrong ended."""
+    return "\n".join(f"  no answer: {sample.status} {sample.failure[:300]}" for sample in asked.errors[:most])
+
+
+def row(asked: Asked) -> list[object]:
+    """Return a line of `HEADER`."""
+    overhead = figures.spread(asked.overheads_ms)
+    late = figures.spread([sample.late_ms for sample in asked.samples])
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in list(asked.costs.shares(asked.seconds).items())[:4])
+    return [f"{asked.per_second:g}", len(asked.samples), len(asked.errors), len(asked.refused), overhead["p50"],
+            overhead["p95"], overhead["p99"], late["p99"], shares]  # fmt: skip
+
+
+HEADER = ("questions per second", "asked", "errors", "refused", "first word after the model's, p50 ms", "p95 ms",
+          "p99 ms", "generator late, p99 ms", "cores taken")  # fmt: skip
