@@ -38,6 +38,9 @@ class CitationSerializer(serializers.Serializer):
     url = serializers.CharField()
     title = serializers.CharField()
     quote = serializers.CharField(help_text="A true part of the page.")
+    fetched_at = serializers.DateTimeField(
+        required=False, help_text="When the page was last read; missing in answers of the first versions."
+    )
     nearest = serializers.BooleanField(required=False, help_text="The page is only near; it does not hold the answer.")
 
 

@@ -168,6 +168,7 @@ SWEEPER_INTERVAL_SECONDS = 1.0
 SWEEPERS = [
     "chat.sweeping:sweep",
     "crawl.sweeping:sweep",
+    "crawl.refetching:sweep",
     "knowledge.sweeping:sweep",
     "tenants.sweeping:sweep",
     "tasks_api.sweeping:sweep",
@@ -250,6 +251,8 @@ EMBEDDING_TIMEOUT_SECONDS = env.float("EMBEDDING_TIMEOUT_SECONDS", default=30.0)
 EMBEDDING_INPUT_MAX_CHARS = 2000
 KNOWLEDGE_CHUNK_MAX_CHARS = 1200
 KNOWLEDGE_DOCUMENT_MAX_CHARS = env.int("KNOWLEDGE_DOCUMENT_MAX_CHARS", default=400_000)
+FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago is read again; 0: never for its age
+REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
 KNOWLEDGE_SYNC_LEASE_SECONDS = 180
 KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again
 KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5

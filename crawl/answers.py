@@ -1,6 +1,7 @@
 """What a page's answer means for its row: its body is kept, or the row is closed with the reason."""
 
 import hashlib
+import uuid
 import zlib
 from http import HTTPStatus
 
@@ -10,6 +11,7 @@ from core.outbound import Fetched
 from crawl import frontier
 from crawl.models import CrawlRun, Page, PageBody
 from crawl.urls import Scope, canonicalise
+from knowledge import services as knowledge
 
 _HTML = {"text/html", "application/xhtml+xml"}
 _BINARY_STARTS = (
@@ -37,7 +39,7 @@ def take(run: CrawlRun, page: Page, answer: Fetched) -> None:
     """Close the page or send it on to be processed, as the answer says."""
     page.http_status = answer.status
     if answer.status == HTTPStatus.NOT_MODIFIED and page.document_id is not None:
-        _close(page, Page.State.DONE, Page.Reason.UNCHANGED, fetched_at=timezone.now())
+        _confirm(page, page.document_id)
     elif answer.redirect_url is not None:
         redirect(run, page, canonicalise(answer.redirect_url))
     elif answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
@@ -78,7 +80,7 @@ def _keep(page: Page, answer: Fetched) -> None:
     now = timezone.now()
     body_hash = hashlib.sha256(answer.body).hexdigest()
     if body_hash == page.body_hash and page.document_id is not None:
-        _close(page, Page.State.DONE, Page.Reason.UNCHANGED, fetched_at=now)
+        _confirm(page, page.document_id)
         return
     body = PageBody(
         tenant_id=page.tenant_id,
@@ -96,6 +98,12 @@ def _keep(page: Page, answer: Fetched) -> None:
         etag=_validator(answer, "etag", 500),
         last_modified=_validator(answer, "last-modified", 100),
     )
+
+
+def _confirm(page: Page, document_id: uuid.UUID) -> None:
+    now = timezone.now()
+    knowledge.confirm_page(document_id=document_id, fetched_at=now)
+    _close(page, Page.State.DONE, Page.Reason.UNCHANGED, fetched_at=now)
 
 
 def _validator(answer: Fetched, name: str, max_chars: int) -> str:

@@ -57,7 +57,7 @@ def _set_aside_open_pages(run: CrawlRun) -> None:
 
 def _explain_nothing_read(run: CrawlRun) -> str:
     pages = Page.objects.filter(run=run)
-    if pages.filter(state=Page.State.DONE).exists():
+    if run.is_partial or pages.filter(state=Page.State.DONE).exists():
         return ""
     root = pages.filter(url=run.website.root_url).first()
     if root is None or not root.reason:

@@ -19,11 +19,12 @@ def seed(run: CrawlRun) -> None:
     """Start with the root and with every URL known from earlier crawls, so that each is looked at again."""
     known = Page.objects.filter(website=run.website).order_by("depth", "id")[: run.website.max_pages]
     with transaction.atomic():
-        _requeue(run, list(known.values_list("pk", flat=True)))
+        requeue(run, list(known.values_list("pk", flat=True)))
         add_urls(run, [run.website.root_url], depth=0)
 
 
-def _requeue(run: CrawlRun, page_ids: list[int]) -> None:
+def requeue(run: CrawlRun, page_ids: list[int]) -> None:
+    """Put known pages on the run's list, except those that it has had."""
     Page.objects.filter(pk__in=page_ids).exclude(run=run).update(
         run=run, state=Page.State.QUEUED, reason="", detail="", attempts=0, not_before=None, http_status=None
     )
@@ -52,7 +53,7 @@ def add_urls(run: CrawlRun, urls: Iterable[str], *, depth: int) -> int:
             if url not in seen
         )
         again = [url for url in chosen if url in seen]
-        _requeue(run, list(Page.objects.filter(website=website, url__in=again).values_list("pk", flat=True)))
+        requeue(run, list(Page.objects.filter(website=website, url__in=again).values_list("pk", flat=True)))
     return len(chosen)
 
 

@@ -103,6 +103,7 @@ class CrawlRun(TenantOwned):
     lease_token = models.UUIDField(null=True)
     is_waiting = models.BooleanField(default=False)  # for fetched pages to be processed
     is_cancelled = models.BooleanField(default=False)
+    is_partial = models.BooleanField(default=False, db_default=False)  # only pages on its list from the start
     robots = models.JSONField(default=dict)  # origin: text of its robots.txt
     sitemaps = models.JSONField(default=list)  # [url, depth] of those to be read
     sitemaps_seen = models.JSONField(default=list)

@@ -35,7 +35,8 @@ def _process(run: CrawlRun, page: Page) -> None:
     if parsed.refresh_url is not None and parsed.refresh_url != page.url:
         answers.redirect(run, page, parsed.refresh_url)
         return
-    frontier.add_urls(run, parsed.links, depth=page.depth + 1)
+    if not run.is_partial:
+        frontier.add_urls(run, parsed.links, depth=page.depth + 1)
     original = _original(run, page, parsed)
     if parsed.is_noindex:
         frontier.close(page, Page.State.SKIPPED, Page.Reason.NOINDEX)

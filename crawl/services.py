@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 
 from core.outbound import OutboundError, parse_target
-from crawl import finishing, removing
+from crawl import finishing, refetching, removing
 from crawl.errors import CrawlAlreadyActiveError, WebsiteBusyError, WebsiteInvalidError
 from crawl.models import CrawlRun, Website
 from crawl.progress import CrawlProgress, progress
@@ -152,12 +152,14 @@ def _within(value: int | None, most: int, what: str, pointer: str) -> int | None
 def start_crawl(*, website: Website) -> CrawlRun:
     """Queue a crawl of the website and return its run; it is sent when the tenant's share of workers allows.
 
+    A run that only reads a few pages again becomes one of the whole website.
+
     Raises:
         CrawlAlreadyActiveError: if a run of this website is queued or running.
     """
     try:
         with transaction.atomic():
-            run = CrawlRun.objects.create(tenant=website.tenant, website=website)
+            run = refetching.widen(website) or CrawlRun.objects.create(tenant=website.tenant, website=website)
             finishing.start_waiting_runs(website.tenant)
     except IntegrityError as exc:
         raise CrawlAlreadyActiveError("This website is already being crawled.") from exc

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from core import enqueue
 from core.states import State
-from knowledge import chunking, full_sync, indexing, sync_queue, version
+from knowledge import chunking, full_sync, indexing, refetching, sync_queue, version
 from knowledge.errors import PageInvalidError
 from knowledge.models import Chunk, Document, EmbeddingDeletion, FullSync, SyncItem
 from knowledge.tasks import delete_document_embeddings_task, send_due, send_full_syncs, trigger_full_sync_task
@@ -57,6 +57,24 @@ def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: 
         _queue(document)
         version.add_change(tenant.pk)
     return document
+
+
+def confirm_page(*, document_id: uuid.UUID, fetched_at: datetime) -> None:
+    """Note that the page was found unchanged then: citations give that as their date."""
+    Document.objects.filter(pk=document_id, fetched_at__lt=fetched_at).update(fetched_at=fetched_at)
+
+
+def wish_refetch(*, tenant: Tenant, urls: Iterable[str], reason: str) -> int:
+    """Have these pages of the tenant read again soon, if they have changed; return how many were not waiting for it.
+
+    A page read or wished for within ``REFETCH_PERIOD_HOURS`` is passed over.
+    """
+    return refetching.wish(tenant=tenant, urls=urls, reason=reason)
+
+
+def read_dates(*, tenant: Tenant, urls: Iterable[str]) -> dict[str, datetime]:
+    """Return when each of the tenant's pages was last read; those that are gone are missing."""
+    return refetching.read_dates(tenant=tenant, urls=urls)
 
 
 @transaction.atomic

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from chat.answering.pieces import Citation, Ending, FromCache, Piece, Sources, Text
 from chat.models import CachedAnswer
 from chat.query_cache import Slot
+from knowledge import services
 from knowledge.search import Passage
 
 
@@ -12,9 +13,18 @@ def replay(kept: CachedAnswer) -> Iterator[Piece]:
     """Yield a kept answer as if it were written now."""
     yield FromCache()
     if kept.citations:
-        yield Sources(kept.citations)
+        yield Sources(_with_dates_of_now(kept))
     yield Text(kept.answer)
     yield Ending(kept.finish_reason)
+
+
+def _with_dates_of_now(kept: CachedAnswer) -> list[Citation]:
+    """Return the citations with when their pages were last read: finding a page unchanged keeps the answer."""
+    dates = services.read_dates(tenant=kept.tenant, urls=[citation["url"] for citation in kept.citations])
+    return [
+        citation | {"fetched_at": dates[citation["url"]].isoformat()} if citation["url"] in dates else citation
+        for citation in kept.citations
+    ]
 
 
 def may_keep(passages: Sequence[Passage]) -> bool:

@@ -8,7 +8,7 @@ shown half. Links and images lose their address: a page could have dictated it.
 import re
 from collections.abc import Sequence
 
-from chat.answering.pieces import Citation
+from chat.answering.pieces import Citation, cite
 from chat.answering.sentences import Unit, units_of
 from knowledge.search import Passage
 from knowledge.text import words
@@ -46,9 +46,7 @@ class Citing:
         """Return the citations so far, in the order of their numbers."""
         self.has_news = False
         return [
-            Citation(n=shown, url=passage.url, title=passage.title, quote=self._quotes[number])
-            for number, shown in self._numbers.items()
-            for passage in [self._passages[number - 1]]
+            cite(shown, self._passages[number - 1], self._quotes[number]) for number, shown in self._numbers.items()
         ]
 
     def _show(self, *, is_end: bool) -> str:

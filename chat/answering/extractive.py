@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chat.answering import not_found
-from chat.answering.pieces import Citation, Ending, Piece, Sources, Text
+from chat.answering.pieces import Citation, Ending, Piece, Sources, Text, cite
 from chat.answering.sentences import Unit, units_of
 from chat.models import Message
 from knowledge.search import Passage
@@ -75,7 +75,7 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
         passage = group[0].passage
         best = max(group, key=lambda scored: (scored.unit.kind != "code", scored.score))
         n = len(citations) + 1
-        citations.append(Citation(n=n, url=passage.url, title=passage.title, quote=best.unit.text))
+        citations.append(cite(n, passage, best.unit.text))
         yield Sources([*citations])
         yield from _paragraph(group, n)
     yield Ending(Message.FinishReason.ANSWERED)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from chat.answering import phrases
-from chat.answering.pieces import Citation, Ending, Piece, Sources, Text
+from chat.answering.pieces import Citation, Ending, Piece, Sources, Text, cite
 from chat.answering.sentences import units_of
 from chat.models import Message
 from knowledge.search import Passage
@@ -32,7 +32,7 @@ def nearest(passages: Sequence[Passage]) -> list[Citation]:
         if passage.coverage > 0:
             pages.setdefault(passage.url, passage)
     return [
-        Citation(n=n, url=passage.url, title=passage.title, quote=_first_unit(passage), nearest=True)
+        Citation(**cite(n, passage, _first_unit(passage)), nearest=True)
         for n, passage in enumerate(list(pages.values())[:PAGES_MAX], 1)
     ]
 

@@ -3,15 +3,26 @@
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
+from knowledge.search import Passage
+
 
 class Citation(TypedDict):
-    """``n`` is the number in the text, ``quote`` a true part of the page; ``nearest``: it is near, not the source."""
+    """``n`` is the number in the text, ``quote`` a true part of the page; ``nearest``: it is near, not the source.
+
+    ``fetched_at`` is when the page was last read, or found unchanged, in ISO 8601.
+    """
 
     n: int
     url: str
     title: str
     quote: str
+    fetched_at: str
     nearest: NotRequired[bool]
+
+
+def cite(n: int, passage: Passage, quote: str) -> Citation:
+    fetched_at = passage.fetched_at.isoformat()
+    return Citation(n=n, url=passage.url, title=passage.title, quote=quote, fetched_at=fetched_at)
 
 
 @dataclass(frozen=True)

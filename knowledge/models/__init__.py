@@ -1,6 +1,6 @@
 """What a tenant's assistant knows, and the work that keeps it in step."""
 
-from knowledge.models.documents import Chunk, Document, KnowledgeVersion, Place
+from knowledge.models.documents import Chunk, Document, KnowledgeVersion, Place, Refetch
 from knowledge.models.syncing import EmbeddingDeletion, FullSync, SearchModel, Stage, SyncItem
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "FullSync",
     "KnowledgeVersion",
     "Place",
+    "Refetch",
     "SearchModel",
     "Stage",
     "SyncItem",

@@ -126,3 +126,24 @@ class KnowledgeVersion(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.tenant}: {self.changes}"
+
+
+class Refetch(TenantOwned):
+    """The last wish that a document's page be read again soon (knowledge/refetching.py); the crawler takes it."""
+
+    class Reason(models.TextChoices):
+        DISLIKED = "disliked", _("an answer from it was disliked")
+        OLD = "old", _("an answer from it rests on an old reading")
+
+    document = models.OneToOneField(Document, on_delete=models.CASCADE, primary_key=True, related_name="refetch")
+    reason = models.CharField(max_length=10, choices=Reason.choices)
+    asked_at = models.DateTimeField()
+    taken_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("wish to read a page again")
+        verbose_name_plural = _("wishes to read a page again")
+        indexes = [models.Index(fields=["asked_at"], condition=Q(taken_at=None), name="refetch_waiting")]
+
+    def __str__(self) -> str:
+        return f"{self.document_id}: {self.reason}"

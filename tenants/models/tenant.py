@@ -40,6 +40,12 @@ class Tenant(models.Model):
     erase_after_days = models.PositiveIntegerField(
         _("erase an archived conversation after days"), null=True, blank=True, validators=RETENTION_DAYS
     )  # null: never
+    fresh_days = models.PositiveIntegerField(
+        _("read a cited page again if it was last read before days"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(36_500)],
+    )  # null: FRESH_DAYS; 0: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -56,6 +62,11 @@ class Tenant(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def fresh_since(self, moment: datetime) -> datetime | None:
+        """Return since when a page must have been read to count as fresh at the moment; None if all are fresh."""
+        days = settings.FRESH_DAYS if self.fresh_days is None else self.fresh_days
+        return moment - timedelta(days=days) if days else None
 
     def day_of(self, moment: datetime) -> date:
         """Return the date of the moment where the tenant is."""
