@@ -7,7 +7,9 @@ from celery import Celery, signals
 from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore
 
+import core.brownout  # workers follow it
 import core.requests  # noqa: F401 -- its receivers must be the first: they complete what others read
+from core import waits
 from core.health.worker import HealthFile, QueueSeparation, StuckWatch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
@@ -25,7 +27,7 @@ app = Celery("core", task_cls=Task)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"] |= {QueueSeparation, StuckWatch}
-app.steps["consumer"].add(HealthFile)
+app.steps["consumer"] |= {HealthFile, waits.WaitsStep}
 
 
 @signals.setup_logging.connect
