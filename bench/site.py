@@ -13,6 +13,7 @@ from typing import Any
 
 from bench import words
 
+MADE_PAGES = 100  # of one site under /made/, which no page links to
 PAGES = int(os.environ.get("BENCH_SITE_PAGES", "20"))
 LATENCY_SECONDS = float(os.environ.get("BENCH_SITE_LATENCY_SECONDS", "0.2"))
 FIRST = int(IPv4Address("127.1.0.1"))
@@ -41,7 +42,7 @@ async def application(scope: dict[str, Any], receive: Callable[[], Awaitable[dic
     elif path == "/robots.txt":
         await _reply(send, 200, "text/plain", "User-agent: *\nDisallow: /private/\n")
     elif page.isascii() and page.isdigit() and int(page) < PAGES:
-        await _reply(send, 200, "text/html; charset=utf-8", _page(site * PAGES + int(page)))
+        await _reply(send, 200, "text/html; charset=utf-8", _html(site * PAGES + int(page), words.markdown))
     else:
         await _reply(send, 404, "text/plain", "not found")
 
@@ -51,9 +52,20 @@ def _home(site: int) -> str:
     return f"<!doctype html><title>Site {site}</title><main><h1>Site {site}</h1><ul>{links}</ul></main>"
 
 
-def _page(number: int) -> str:
+def markdown(number: int) -> str:
+    """Return a page no passage of which is on any other page, so that each has to be embedded."""
+    blocks = words.markdown(number).split("\n\n")
+    return "\n\n".join(block if block.startswith("#") else f"{block} Serial number {number}." for block in blocks)
+
+
+def page(number: int) -> str:
+    """Return the HTML of a made page: `markdown` as a site would show it."""
+    return _html(number, markdown)
+
+
+def _html(number: int, markdown_of: Callable[[int], str]) -> str:
     """Render the page's Markdown between a menu and a footer, as sites do."""
-    blocks = [_block(block) for block in words.markdown(number).split("\n\n")]
+    blocks = [_block(block) for block in markdown_of(number).split("\n\n")]
     menu = '<nav><a href="/">Home</a> <a href="/page/0">First</a></nav>'
     footer = "<footer>All rights reserved</footer>"
     title, language = html.escape(words.title(number)), words.language(number)
