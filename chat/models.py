@@ -1,16 +1,17 @@
 """Conversations and their messages. A message row is the ledger of one question and its answer."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Greatest, Least
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from core.jobs import Job, JobQuerySet, doubled_gap
 from core.states import State
 from tenants.models import EndUser, TenantOwned, TenantOwnedQuerySet
 
@@ -44,70 +45,48 @@ class Conversation(TenantOwned):
         return self.title or str(self.id)
 
 
-class MessageQuerySet(TenantOwnedQuerySet["Message"]):
-    def in_progress(self) -> Self:
-        """Messages that a living worker is answering now."""
-        return self.filter(state=State.RUNNING, lease_until__gte=timezone.now())
-
-    def abandoned(self) -> Self:
-        """Messages whose worker stopped renewing its lease."""
-        return self.filter(state=State.RUNNING, lease_until__lt=timezone.now())
+class MessageQuerySet(JobQuerySet["Message"], TenantOwnedQuerySet["Message"]):
+    ATTEMPTS = "attempt"
+    CLAIMED_WITH = ("tenant", "conversation")
 
     def held(self) -> Self:
         """Queued messages for which no doorbell is on its way: refused for lack of room, or never sent."""
         return self.filter(state=State.QUEUED, sent_at=None)
 
     def unheard(self) -> Self:
-        """Open messages that nobody works on although their doorbell was rung long enough ago.
-
-        The gap between two rings doubles up to `RESEND_GAP_MAX`, so that an hour without workers does not leave
-        a thousand messages in the broker for one row.
-        """
-        now = timezone.now()
-        least = timedelta(seconds=settings.CHAT_RESEND_AFTER_SECONDS)
+        """Open messages that nobody works on although their doorbell was rung long enough ago."""
         free_since = models.Case(models.When(state=State.RUNNING, then=F("lease_until")), default=F("created_at"))
-        gap = Least(Greatest(F("sent_at") - free_since, least), RESEND_GAP_MAX)
-        free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now)
-        return self.filter(free).filter(Q(sent_at=None) | Q(sent_at__lt=now - gap))
+        least = timedelta(seconds=settings.CHAT_RESEND_AFTER_SECONDS)
+        gap = doubled_gap(F("sent_at") - free_since, first=least, most=RESEND_GAP_MAX)
+        return self.free().filter(Q(sent_at=None) | Q(sent_at__lt=Now() - gap))
 
     def claim(self, message_id: uuid.UUID | str) -> "Message | None":
         """Take the message for this worker, or return None if it is not free or its tenant has no room.
 
-        One UPDATE decides, so two deliveries of the same doorbell cannot both win. The room of a tenant is counted
-        under a lock, so that parallel claims cannot overdraw it; a message refused for room becomes `held`.
+        The room of a tenant is counted under a lock, so that parallel claims cannot overdraw it; a message refused
+        for room becomes `held`.
         """
         tenant_id = self.filter(pk=message_id, state__in=OPEN_STATES).values_list("tenant_id", flat=True).first()
         if tenant_id is None:
             return None
         with transaction.atomic():
             _lock_room_of(tenant_id)
-            if self.in_progress().filter(tenant=tenant_id).count() >= settings.CHAT_ANSWERS_PER_TENANT:
+            if self.leased().filter(tenant=tenant_id).count() >= settings.CHAT_ANSWERS_PER_TENANT:
                 self.filter(pk=message_id, state=State.QUEUED).update(sent_at=None)
                 return None
-            now = timezone.now()
-            free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now)
-            won = self.filter(free, pk=message_id, attempt__lt=settings.CHAT_MAX_ATTEMPTS).update(
-                state=State.RUNNING,
-                lease_token=uuid.uuid4(),
-                lease_until=now + timedelta(seconds=settings.CHAT_LEASE_SECONDS),
-                attempt=F("attempt") + 1,
-                started_at=now,
-            )
-            return self.select_related("tenant", "conversation").get(pk=message_id) if won else None
+            few = self.filter(attempt__lt=settings.CHAT_MAX_ATTEMPTS)
+            return few.take({"pk": message_id}, started_at=Now())
 
     def mark_sent(self, message_ids: list[uuid.UUID]) -> int:
         """Note that the doorbell of these held messages is rung now; returns how many were still held."""
-        return self.held().filter(pk__in=message_ids).update(sent_at=timezone.now())
+        return self.held().filter(pk__in=message_ids).update(sent_at=Now())
 
-    def finish(self, message: "Message", *, state: State, **values: Any) -> bool:
-        """Close the claimed message, or return False if the claim was lost meanwhile: the fence."""
-        closed = self.filter(pk=message.pk, lease_token=message.lease_token, state=State.RUNNING).update(
-            state=state, lease_token=None, lease_until=None, finished_at=timezone.now(), **values
-        )
-        return bool(closed)
+    def stopped(self, tokens: Iterable[uuid.UUID]) -> list[uuid.UUID]:
+        asked = self.filter(lease_token__in=list(tokens), stop_requested_at__isnull=False, state=State.RUNNING)
+        return [token for token in asked.values_list("lease_token", flat=True) if token is not None]
 
 
-class Message(TenantOwned):
+class Message(TenantOwned, Job):
     """One question and its answer: accepted here first, delivered by a task, closed behind a fence.
 
     ``attempt`` and ``lease_token`` are the fence: only the worker that holds the token may write the answer.
@@ -119,18 +98,20 @@ class Message(TenantOwned):
         STOPPED = "stopped", _("stopped")
         ERROR = "error", _("error")
 
+    class Rating(models.TextChoices):
+        UP = "up", _("helpful")
+        DOWN = "down", _("not helpful")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
     task_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     question = models.TextField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     attempt = models.PositiveSmallIntegerField(default=0)
-    lease_token = models.UUIDField(null=True)
-    lease_until = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)  # when the doorbell was last rung; null: no doorbell on its way
     stop_requested_at = models.DateTimeField(null=True)
     answer = models.TextField(blank=True)  # Markdown with [n] citations
-    citations = models.JSONField(default=list)  # [{n, url, title, quote}]
+    citations = models.JSONField(default=list)  # [{n, url, title, quote, fetched_at}]
     finish_reason = models.CharField(max_length=10, choices=FinishReason.choices, blank=True)
     model = models.CharField(max_length=200, blank=True)  # "extractive", "greeting", or the model's name
     is_cached = models.BooleanField(default=False)  # the answer was made for the same question earlier
@@ -140,6 +121,8 @@ class Message(TenantOwned):
     started_at = models.DateTimeField(null=True)  # of the attempt that answered
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    rating = models.CharField(max_length=4, choices=Rating.choices, blank=True, default="", db_default="")
+    rated_at = models.DateTimeField(null=True)
 
     objects: ClassVar = MessageQuerySet.as_manager()
 

@@ -1,7 +1,6 @@
 """The repair of lost doorbells and dead workers: trusts Postgres alone, runs every second in the sweeper process."""
 
 import logging
-import time
 import uuid
 from datetime import datetime
 
@@ -14,12 +13,12 @@ from django.utils import timezone
 from chat import accounts, stream, tasks
 from chat.models import Message
 from chat.payload import message_body
+from core.jobs import ring_each
 from core.states import State
 
 log = logging.getLogger(__name__)
 
 LIMIT = 200
-PUBLISHING_SECONDS = 2.0
 
 
 def sweep(*, limit: int = LIMIT) -> int:
@@ -29,7 +28,7 @@ def sweep(*, limit: int = LIMIT) -> int:
 
 def close_worn_out(*, limit: int) -> int:
     """Fail abandoned messages that several workers died on: they may be what killed them."""
-    worn_out = Message.objects.abandoned().filter(attempt__gte=settings.CHAT_MAX_ATTEMPTS)
+    worn_out = Message.objects.lost().filter(attempt__gte=settings.CHAT_MAX_ATTEMPTS)
     ids = list(worn_out.values_list("pk", flat=True)[:limit])
     for pk in ids:
         message = _close(worn_out, pk)
@@ -46,9 +45,8 @@ def _close(worn_out: QuerySet[Message], pk: uuid.UUID) -> Message | None:
         finish_reason=Message.FinishReason.ERROR,
         error_code="attempts_used_up",
         error=f"Answering was cut off {settings.CHAT_MAX_ATTEMPTS} times. Please ask again.",
-        lease_token=None,
-        lease_until=None,
         finished_at=timezone.now(),
+        **Message.UNCLAIMED,
     )
     if not closed:
         return None
@@ -62,18 +60,12 @@ def ring_again(*, limit: int) -> int:
 
     A row counts as rung only after the broker took it. While the broker is away, each call tries one row.
     """
-    rung = 0
-    deadline = time.monotonic() + PUBLISHING_SECONDS
-    for pk in _due(limit):
-        if time.monotonic() > deadline or not _ring_one(pk):
-            break
-        rung += 1
-    return rung
+    return ring_each(_due(limit), _ring_one)
 
 
 def _due(limit: int) -> list[uuid.UUID]:
     full = (
-        Message.objects.in_progress()
+        Message.objects.leased()
         .values("tenant")
         .annotate(running=Count("pk"))
         .filter(running__gte=settings.CHAT_ANSWERS_PER_TENANT)

@@ -1,17 +1,18 @@
 """The doorbell of chat messages, and chat's own cleaning. No rules live here: the row decides."""
 
-import logging
 import uuid
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
 
 from celery import shared_task
 
 from chat import cleaning, working
 from chat.models import Message
-from core import batches
-from core.enqueue import BROKER_ERRORS, headers_for
+from core import batches, enqueue
+from core.continuing import GoesOn, later
 
 __all__ = [
-    "BROKER_ERRORS",
     "answer_message_task",
     "cleanup_old_conversations",
     "cleanup_query_cache",
@@ -19,23 +20,19 @@ __all__ = [
     "ring_next",
 ]
 
-log = logging.getLogger(__name__)
-
-# One quick second try: a request waits meanwhile, and the sweeper rings again within seconds. Without a policy of
-# its own a publish without a broker takes 6 s (kombu waits 2 s, then 4 s, to connect).
-RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
-
 
 @shared_task(name="chat.answer_message_task", ignore_result=True)
-def answer_message_task(*, message_id: str) -> bool:
+def answer_message_task(*, message_id: str) -> bool | GoesOn:
     """Answer the message if it is free; a second delivery of the same doorbell returns False at once."""
     message = Message.objects.claim(message_id)
     if message is None:
         return False
-    try:
-        working.work(message)
-    finally:
-        ring_next(message.tenant_id)
+    rest = working.work(message, afterwards=partial(ring_next, message.tenant_id))
+    return True if rest is None else later(_to_the_end(rest))
+
+
+async def _to_the_end(rest: Coroutine[Any, Any, None]) -> bool:
+    await rest
     return True
 
 
@@ -53,17 +50,7 @@ def cleanup_old_conversations() -> dict[str, int]:
 
 def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
     """Tell the workers of a message; False if the broker is away, which the sweeper repairs."""
-    try:
-        answer_message_task.apply_async(
-            kwargs={"message_id": str(message_id)},
-            task_id=str(task_id),
-            headers=headers_for(tenant_id),
-            retry_policy=RETRY_POLICY,
-        )
-    except BROKER_ERRORS as exc:
-        log.warning("message %s could not be sent to the workers: %s", message_id, type(exc).__name__)
-        return False
-    return True
+    return enqueue.publish(answer_message_task, {"message_id": str(message_id)}, tenant_id=tenant_id, task_id=task_id)
 
 
 def ring_next(tenant_id: uuid.UUID) -> None:

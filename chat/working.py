@@ -1,17 +1,24 @@
 """Answering one claimed message: the pieces go to its stream, the whole into its row, behind the fence."""
 
 import logging
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, aclosing
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from chat import accounts, answering, leases
+from chat import accounts, answering
 from chat.errors import AnsweringError
+from chat.flushing import flusher
 from chat.models import Message
 from chat.payload import message_body
+from chat.query_cache import Slot
 from chat.stream import Writer
+from core import jobs
+from core.continuing import in_thread
 from core.states import State
 
 log = logging.getLogger(__name__)
@@ -25,12 +32,12 @@ class Draft:
         self.first_token_at: datetime | None = None
         self.model = ""
         self.is_cached = False
+        self.slot: Slot | None = None
         self.finish_reason: str = Message.FinishReason.ERROR
+        self.is_whole = False
 
     def take(self, piece: answering.Piece, writer: Writer) -> None:
         match piece:
-            case answering.Text(text=""):
-                writer.tick()
             case answering.Text(text=text):
                 self.first_token_at = self.first_token_at or timezone.now()
                 writer.delta(text)
@@ -41,50 +48,97 @@ class Draft:
                 self.model = model
             case answering.FromCache():
                 self.is_cached = True
+            case answering.MayKeep(slot=slot):
+                self.slot = slot
             case answering.Ending(finish_reason=finish_reason):
                 self.finish_reason = finish_reason
+                self.is_whole = True
 
 
-def work(message: Message) -> None:
-    """Answer the message that this worker has claimed; an expected failure closes the row as failed.
+class Work:
+    """One claimed message while it is answered; its lease is kept until `_end`."""
 
-    A bug closes the row too, then surfaces.
-    """
-    draft = Draft()
-    writer = Writer(message.pk, message.attempt)
-    with leases.kept(message) as lease:
+    def __init__(self, message: Message, afterwards: Callable[[], None]) -> None:
+        self._message = message
+        self._afterwards = afterwards
+        self._draft = Draft()
+        self._writer = Writer(message.pk, message.attempt)
+        self._stack = ExitStack()
+        self._lease = self._stack.enter_context(jobs.kept(message))
+
+    def begin(self) -> Coroutine[Any, Any, None] | None:
+        """Answer, or return what a model is still to write."""
         try:
-            writer.status("searching")
-            for piece in answering.answer(message, should_stop=lambda: lease.is_over):
-                draft.take(piece, writer)
-                if lease.is_over:
-                    break
-        except AnsweringError as exc:
-            log.warning("message %s could not be answered: %s", message.pk, exc.code)
-            _close(message, draft, writer, state=State.FAILED, error_code=exc.code, error=str(exc))
-        except Exception:
-            _close(message, draft, writer, state=State.FAILED, error_code="internal_error",
-                   error="Answering failed on our side. Please ask again.")  # fmt: skip
-            raise
+            self._writer.status("searching")
+            self._writer.flush()
+            for piece in answering.answer(self._message, should_stop=lambda: self._lease.is_over):
+                if isinstance(piece, answering.ByModel):
+                    return self._go_on(piece)
+                self._draft.take(piece, self._writer)
+        except Exception as exc:
+            self._end(exc)
         else:
-            if lease.is_stopped:
-                draft.finish_reason = Message.FinishReason.STOPPED
-            _close(message, draft, writer, state=State.DONE)
+            self._end(None)
+        return None
+
+    async def _go_on(self, rest: answering.ByModel) -> None:
+        failure: Exception | None = None
+        try:
+            async with flusher().following(self._writer), aclosing(rest.pieces) as pieces:
+                async for piece in pieces:
+                    is_first = self._draft.first_token_at is None
+                    self._draft.take(piece, self._writer)
+                    if is_first and self._draft.first_token_at:
+                        flusher().flush()  # the first text need not wait for the beat
+        except Exception as exc:
+            failure = exc
+        await in_thread(partial(self._end, failure))
+
+    def _end(self, failure: Exception | None) -> None:
+        """Close the row; an expected failure closes it as failed, a bug then surfaces besides."""
+        try:
+            if failure is None:
+                self._close(state=State.DONE)
+            elif isinstance(failure, AnsweringError):
+                log.warning("message %s could not be answered: %s", self._message.pk, failure.code)
+                self._close(state=State.FAILED, error_code=failure.code, error=str(failure))
+            else:
+                self._close(state=State.FAILED, error_code="internal_error",
+                            error="Answering failed on our side. Please ask again.")  # fmt: skip
+                raise failure
+        finally:
+            self._stack.close()
+            self._afterwards()
+
+    def _close(self, *, state: State, **values: Any) -> None:
+        message, draft, text = self._message, self._draft, self._writer.text
+        if state == State.FAILED:
+            draft.finish_reason = Message.FinishReason.ERROR
+        elif self._lease.is_stopped:
+            draft.finish_reason = Message.FinishReason.STOPPED
+        values |= {
+            "answer": text,
+            "citations": draft.citations,
+            "finish_reason": draft.finish_reason,
+            "model": draft.model,
+            "is_cached": draft.is_cached,
+            "first_token_at": draft.first_token_at,
+        }
+        with transaction.atomic():
+            if not message.let_go(state=state, finished_at=timezone.now(), **values):
+                log.warning("message %s was taken over meanwhile; this attempt's answer is dropped", message.pk)
+                return
+            message.refresh_from_db()
+            accounts.settle(message)
+        self._writer.end("error" if state == State.FAILED else "done", message_body(message))
+        if draft.slot and draft.is_whole:
+            draft.slot.keep(answer=text, citations=message.citations, finish_reason=draft.finish_reason)
 
 
-def _close(message: Message, draft: Draft, writer: Writer, *, state: State, **values: Any) -> None:
-    values |= {
-        "answer": writer.text,
-        "citations": draft.citations,
-        "finish_reason": Message.FinishReason.ERROR if state == State.FAILED else draft.finish_reason,
-        "model": draft.model,
-        "is_cached": draft.is_cached,
-        "first_token_at": draft.first_token_at,
-    }
-    with transaction.atomic():
-        if not Message.objects.finish(message, state=state, **values):
-            log.warning("message %s was taken over meanwhile; this attempt's answer is dropped", message.pk)
-            return
-        message.refresh_from_db()
-        accounts.settle(message)
-    writer.end("error" if state == State.FAILED else "done", message_body(message))
+def work(message: Message, *, afterwards: Callable[[], None] = lambda: None) -> Coroutine[Any, Any, None] | None:
+    """Answer the message that this worker has claimed, or return what is left to do on an event loop.
+
+    An expected failure closes the row as failed; a bug closes it too, then surfaces. ``afterwards`` is called when
+    the row is closed.
+    """
+    return Work(message, afterwards).begin()

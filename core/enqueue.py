@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from celery import Task
+from celery import Task, current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis import RedisError
@@ -31,25 +31,29 @@ def headers_for(tenant_id: Any) -> dict[str, str]:
     return {"tenant_id": str(tenant_id)} if tenant_id else {}
 
 
-def publish(task: Task, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> bool:
+def publish(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> bool:
     """Publish now; False, and a log line, if the broker is away: what waits for the task is sent again by its row.
 
     ``kwargs`` holds ids only. Without a tenant it is the platform's task, or that of the request's or task's tenant.
+    A task that imports the caller is given by its name.
     """
+    name, send = (
+        (task, partial(current_app.send_task, task)) if isinstance(task, str) else (task.name, task.apply_async)
+    )
     try:
-        task.apply_async(
+        send(
             kwargs=kwargs,
             task_id=task_id and str(task_id),
             headers=headers_for(tenant_id),
             retry_policy=RETRY_POLICY,
         )
     except BROKER_ERRORS as exc:
-        log.warning("task could not be sent to the workers", task_name=task.name, error=type(exc).__name__)
+        log.warning("task could not be sent to the workers", task_name=name, error=type(exc).__name__)
         return False
     return True
 
 
-def send(task: Task, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> str:
+def send(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> str:
     """Publish once the transaction has committed, as `publish` does, and return the task's id at once."""
     chosen = str(task_id or uuid.uuid4())
     transaction.on_commit(partial(publish, task, kwargs, tenant_id=tenant_id, task_id=chosen), robust=True)

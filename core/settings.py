@@ -115,6 +115,7 @@ DATABASES = {
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=100)  # per process; a caller waits for a free one
 DATABASE_SESSION_WAIT_SECONDS = env.float("DATABASE_SESSION_WAIT_SECONDS", default=15.0)
+DATABASE_SESSION_IDLE_SECONDS = env.float("DATABASE_SESSION_IDLE_SECONDS", default=30.0)  # kept open between uses; 0: no
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_MAX_CONNECTIONS = env.int("REDIS_MAX_CONNECTIONS", default=32)  # per process; a caller waits for a free one
 
@@ -215,6 +216,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
+# --- Jobs (docs/ledger.md) ---------------------------------------------------------------------------
+JOB_LEASE_SECONDS = 10  # how long a dead worker's job waits for the next worker, at most
+JOB_RENEW_SECONDS = 3.0
+
 # --- Outbound requests (core/outbound) ---------------------------------------------------------------
 # host:port pairs that may be reached although their address is not public, such as the demo's own site.
 OUTBOUND_ALLOWED_HOSTS = env.list("OUTBOUND_ALLOWED_HOSTS", default=[])
@@ -228,7 +233,6 @@ OUTBOUND_MAX_REDIRECTS = 5
 CRAWL_USER_AGENT = env.str("CRAWL_USER_AGENT", default="PasokhBot/1.0 (+https://pasokh.example/bot)")
 CRAWL_PAGE_MAX_BYTES = env.int("CRAWL_PAGE_MAX_BYTES", default=5_000_000)
 CRAWL_SLICE_SECONDS = env.float("CRAWL_SLICE_SECONDS", default=8.0)
-CRAWL_LEASE_SECONDS = 60
 CRAWL_HOST_GAP_SECONDS = env.float("CRAWL_HOST_GAP_SECONDS", default=1.0)
 CRAWL_MAX_PAGES = env.int("CRAWL_MAX_PAGES", default=10_000)
 CRAWL_RUNS_PER_TENANT = env.int("CRAWL_RUNS_PER_TENANT", default=2)
@@ -254,7 +258,6 @@ KNOWLEDGE_CHUNK_MAX_CHARS = 1200
 KNOWLEDGE_DOCUMENT_MAX_CHARS = env.int("KNOWLEDGE_DOCUMENT_MAX_CHARS", default=400_000)
 FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago is read again; 0: never for its age
 REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
-KNOWLEDGE_SYNC_LEASE_SECONDS = 180
 KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again
 KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5
 KNOWLEDGE_SYNC_WINDOW = env.int("KNOWLEDGE_SYNC_WINDOW", default=4)  # documents of one tenant on the queue at a time
@@ -272,8 +275,6 @@ LLM_MAX_TOKENS = env.int("LLM_MAX_TOKENS", default=800)
 LLM_CONNECT_TIMEOUT_SECONDS = 5.0
 LLM_FIRST_TOKEN_TIMEOUT_SECONDS = env.float("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default=45.0)
 LLM_IDLE_TIMEOUT_SECONDS = env.float("LLM_IDLE_TIMEOUT_SECONDS", default=9.0)  # silence in mid-answer that means dead
-CHAT_LEASE_SECONDS = 10
-CHAT_LEASE_RENEW_SECONDS = 3.0
 CHAT_MAX_ATTEMPTS = 3
 CHAT_RESEND_AFTER_SECONDS = 3
 CHAT_ANSWER_DEADLINE_SECONDS = env.int("CHAT_ANSWER_DEADLINE_SECONDS", default=120)
@@ -292,7 +293,6 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # webhook s
 WEBHOOK_TIMEOUT_SECONDS = env.float("WEBHOOK_TIMEOUT_SECONDS", default=10.0)  # one attempt, whatever it does
 WEBHOOK_SLICE_SECONDS = env.float("WEBHOOK_SLICE_SECONDS", default=10.0)  # then the endpoint waits its turn again
 WEBHOOK_TIME_LIMIT_SECONDS = WEBHOOK_SLICE_SECONDS + WEBHOOK_TIMEOUT_SECONDS + 5
-WEBHOOK_LEASE_SECONDS = WEBHOOK_TIME_LIMIT_SECONDS + 5
 WEBHOOK_IN_FLIGHT_PER_ENDPOINT = env.int("WEBHOOK_IN_FLIGHT_PER_ENDPOINT", default=2)
 # The pauses between attempts: ten of those over 74.7 hours, longer by up to a fifth by chance.
 WEBHOOK_RETRY_DELAYS_SECONDS = env.list(

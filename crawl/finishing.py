@@ -22,7 +22,7 @@ class CannotGoOnError(Exception):
 def finish(run: CrawlRun, *, error: str = "") -> None:
     """End a run that this worker holds; without an error it is done if a single page was read."""
     error = error or _explain_nothing_read(run)
-    end(run, CrawlRun.objects.filter(lease_token=run.lease_token), error)
+    end(run, run.holds(), error)
 
 
 def end(run: CrawlRun, mine: QuerySet[CrawlRun], error: str, **values: object) -> bool:
@@ -32,11 +32,10 @@ def end(run: CrawlRun, mine: QuerySet[CrawlRun], error: str, **values: object) -
             state=State.FAILED if error else State.DONE,
             error=error,
             finished_at=timezone.now(),
-            lease_token=None,
-            lease_until=None,
             not_before=None,
             send_at=None,
             is_waiting=False,
+            **CrawlRun.UNCLAIMED,
             **values,
         )
         if won:
@@ -51,7 +50,7 @@ def _set_aside_open_pages(run: CrawlRun) -> None:
     ids = list(open_pages.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
     PageBody.objects.filter(page__in=ids).delete()
     Page.objects.filter(pk__in=ids).update(
-        state=Page.State.SKIPPED, reason=Page.Reason.CANCELLED, send_at=None, lease_until=None, etag="", body_hash=""
+        state=Page.State.SKIPPED, reason=Page.Reason.CANCELLED, send_at=None, etag="", body_hash="", **Page.UNCLAIMED
     )
 
 

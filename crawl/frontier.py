@@ -117,7 +117,7 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
         if state != Page.State.DONE and page.run_id is not None:
             _reconsider(Page.objects.filter(run=page.run_id, reason=Page.Reason.CANONICAL, detail=page.url))
         Page.objects.filter(pk=page.pk).update(
-            state=state, reason=reason, detail=detail[:2000], send_at=None, lease_until=None, not_before=None, **values
+            **Page.UNCLAIMED, state=state, reason=reason, detail=detail[:2000], send_at=None, not_before=None, **values
         )
         PageBody.objects.filter(page=page).delete()
 
@@ -139,7 +139,7 @@ def store_body(page: Page, *, body: PageBody, **values: object) -> None:
     """Keep what was fetched and send the page to be processed."""
     with transaction.atomic():
         Page.objects.filter(pk=page.pk).update(
-            state=Page.State.FETCHED, attempts=0, sends=0, lease_until=None, **values
+            **Page.UNCLAIMED, state=Page.State.FETCHED, attempts=0, sends=0, **values
         )
         PageBody.objects.filter(page=page).delete()
         body.save(force_insert=True)

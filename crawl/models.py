@@ -1,22 +1,21 @@
 """What is crawled: a website, its runs, and a row for every URL with its state and the reason for it."""
 
 import uuid
-from datetime import timedelta
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce
-from django.utils import timezone
+from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext_lazy as _
 
+from core.jobs import Job, JobQuerySet, lease_end
 from core.states import State
 from knowledge.models import Document
 from tenants.models import TenantOwned, TenantOwnedQuerySet
 
 URL_MAX_CHARS = 2000
 ACTIVE = [State.QUEUED, State.RUNNING]
+_UNLEASED = Q(lease_until=None) | Q(lease_until__lt=Now())
 
 
 class Website(TenantOwned):
@@ -41,44 +40,45 @@ class Website(TenantOwned):
         return self.name or self.root_url
 
 
-class CrawlRunQuerySet(TenantOwnedQuerySet["CrawlRun"]):
+class SentJobQuerySet(JobQuerySet[Any]):
+    """Jobs whose ``send_at`` says when the sweeper sends their message again, if nothing has happened until then."""
+
+    def lease_values(self) -> dict[str, Any]:
+        return super().lease_values() | {"send_at": lease_end()}
+
+
+class CrawlRunQuerySet(SentJobQuerySet, TenantOwnedQuerySet["CrawlRun"]):
+    CLAIMED_WITH = ("tenant", "website")
+
     def active(self) -> Self:
         return self.filter(state__in=ACTIVE)
 
-    def claim(self, run_id: uuid.UUID | str, ticket: int | None = None) -> "CrawlRun | None":
-        """Take the run for one slice, or return None if it is not free, not due or the ticket is used up.
+    def free(self) -> Self:
+        """Active runs that no worker holds and that are due: between two slices a run is free and still running."""
+        return self.active().filter(_UNLEASED, Q(not_before=None) | Q(not_before__lte=Now()))
 
-        One UPDATE decides, so two deliveries of a message cannot both win; and because it draws the next ticket, a
-        message that was sent twice cannot start a second chain of slices.
+    def claim(self, run_id: uuid.UUID | str, ticket: int | None = None) -> "CrawlRun | None":
+        """Take the run for one slice, or return None if it is not free or the ticket is used up.
+
+        It draws the next ticket, so a message that was sent twice cannot start a second chain of slices.
         """
-        now = timezone.now()
-        lease_until = now + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
-        free = self.active().filter(
-            Q(lease_until=None) | Q(lease_until__lt=now), Q(not_before=None) | Q(not_before__lte=now), pk=run_id
-        )
-        if ticket is not None:
-            free = free.filter(ticket=ticket)
-        token = uuid.uuid4()
-        won = free.update(
-            state=State.RUNNING,
-            lease_token=token,
-            lease_until=lease_until,
-            send_at=lease_until,
+        these = self if ticket is None else self.filter(ticket=ticket)
+        run: CrawlRun | None = these.take(
+            {"pk": run_id},
             ticket=F("ticket") + 1,
-            attempts=F("attempts") + 1,
             sends=0,
             not_before=None,
             is_waiting=False,
-            started_at=Coalesce("started_at", now),
+            started_at=Coalesce("started_at", Now()),
         )
-        return self.select_related("tenant", "website").filter(pk=run_id, lease_token=token).first() if won else None
+        return run
 
     def due(self) -> Self:
         """Runs whose message has to be sent (again): lost, dead with their worker, or done with a pause."""
-        return self.active().filter(send_at__lte=timezone.now())
+        return self.active().filter(send_at__lte=Now())
 
 
-class CrawlRun(TenantOwned):
+class CrawlRun(TenantOwned, Job):
     """One crawl of a website: a chain of short slices, each holding the lease while it works.
 
     ``send_at`` is when the sweeper sends the run's message if nothing has happened until then; None means that the
@@ -99,8 +99,6 @@ class CrawlRun(TenantOwned):
     not_before = models.DateTimeField(null=True)  # a polite pause longer than a slice
     send_at = models.DateTimeField(null=True)
     sends = models.PositiveSmallIntegerField(default=0)  # since the last slice began
-    lease_until = models.DateTimeField(null=True)
-    lease_token = models.UUIDField(null=True)
     is_waiting = models.BooleanField(default=False)  # for fetched pages to be processed
     is_cancelled = models.BooleanField(default=False)
     is_partial = models.BooleanField(default=False, db_default=False)  # only pages on its list from the start
@@ -140,33 +138,32 @@ class CrawlRun(TenantOwned):
 
     def record(self, **values: object) -> bool:
         """Write these columns and renew the lease; False if the run is no longer this worker's."""
-        lease_until = timezone.now() + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
-        won = CrawlRun.objects.filter(pk=self.pk, lease_token=self.lease_token, state=State.RUNNING).update(
-            lease_until=lease_until, send_at=lease_until, **values
-        )
+        won = self.holds().update(**CrawlRun.objects.lease_values(), **values)
         for name, value in values.items():
             setattr(self, name, value)
         return bool(won)
 
 
-class PageQuerySet(TenantOwnedQuerySet["Page"]):
-    def claim(self, page_id: int) -> "Page | None":
-        """Take a fetched page for processing, or return None if it is not there to be taken.
+class PageQuerySet(SentJobQuerySet, TenantOwnedQuerySet["Page"]):
+    """A page is a job while it is fetched: the state does not change when a worker takes it."""
 
-        ``attempts`` counts the claims, and is the fence: who holds an older number writes nothing.
-        """
-        now = timezone.now()
-        lease_until = now + timedelta(seconds=settings.CRAWL_LEASE_SECONDS)
-        free = self.filter(Q(lease_until=None) | Q(lease_until__lt=now), pk=page_id, state=Page.State.FETCHED)
-        won = free.update(lease_until=lease_until, send_at=lease_until, sends=0, attempts=F("attempts") + 1)
-        return self.select_related("tenant", "website", "run__website", "body").get(pk=page_id) if won else None
+    TAKEN: ClassVar = {"state": "fetched"}
+    CLAIMED_WITH = ("tenant", "website", "run__website", "body")
+
+    def free(self) -> Self:
+        return self.filter(_UNLEASED, **self.TAKEN)
+
+    def claim(self, page_id: int) -> "Page | None":
+        """Take a fetched page for processing, or return None if it is not there to be taken."""
+        page: Page | None = self.take({"pk": page_id}, sends=0)
+        return page
 
     def due(self) -> Self:
         """Fetched pages whose message was lost, or whose worker died."""
-        return self.filter(state=Page.State.FETCHED, send_at__lte=timezone.now())
+        return self.filter(send_at__lte=Now(), **self.TAKEN)
 
 
-class Page(TenantOwned):
+class Page(TenantOwned, Job):
     """One URL of a website: the frontier, the memory between crawls, and the report to the tenant."""
 
     class State(models.TextChoices):
@@ -219,7 +216,6 @@ class Page(TenantOwned):
     not_before = models.DateTimeField(null=True)  # a fetch to be tried again
     send_at = models.DateTimeField(null=True)  # as in CrawlRun, while fetched
     sends = models.PositiveSmallIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True)
     etag = models.CharField(max_length=500, blank=True)
     last_modified = models.CharField(max_length=100, blank=True)
     body_hash = models.CharField(max_length=64, blank=True)

@@ -86,8 +86,7 @@ def _hold_text(page: Page, text: str) -> Page | None:
 
 def _save(page: Page, parsed: ParsedPage, content: str) -> None:
     with transaction.atomic():
-        held = Page.objects.filter(pk=page.pk, state=Page.State.FETCHED, attempts=page.attempts)
-        if held.select_for_update(no_key=True).first() is None:
+        if page.holds().select_for_update(no_key=True).first() is None:
             return  # stopped meanwhile, or taken over by another worker
         document = knowledge.store_page(
             tenant=page.tenant,

@@ -1,19 +1,12 @@
 """Send the messages of crawling. They only say that a row may be looked at; losing or repeating one harms nothing."""
 
 from datetime import datetime, timedelta
-from functools import partial
 
-import structlog
-from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
-from kombu.exceptions import KombuError, OperationalError
 
-from core.celery import app
-from core.enqueue import headers_for
+from core import enqueue
 from crawl.models import CrawlRun, Page
-
-log = structlog.get_logger(__name__)
 
 RESEND_SECONDS = 30  # doubled with each message that nobody took, so that a long queue is not made longer
 RESEND_MAX_DOUBLINGS = 6
@@ -37,11 +30,4 @@ def send_page(page: Page) -> None:
 
 
 def _after_commit(name: str, tenant_id: object, **kwargs: object) -> None:
-    transaction.on_commit(partial(_publish, name, tenant_id, kwargs))
-
-
-def _publish(name: str, tenant_id: object, kwargs: dict[str, object]) -> None:
-    try:
-        app.send_task(name, kwargs=kwargs, headers=headers_for(tenant_id))  # by name: the tasks import this module
-    except (OperationalError, KombuError, OSError) as exc:
-        log.error("task could not be sent; the sweeper will", task=name, error=str(exc), **kwargs)
+    enqueue.send(name, kwargs, tenant_id=tenant_id)  # by name: the tasks import this module

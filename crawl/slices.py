@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from core import brownout
 from core.outbound import BadResponseError, Fetched, OutboundError, parse_target
 from crawl import answers, fetching, finishing, frontier, hosts, robots, sending, sitemaps
 from crawl.fetching import NotYetError, Slice
@@ -73,15 +74,15 @@ def _work(run: CrawlRun, work: Slice) -> Pause | None:
 
 def _pass_on(run: CrawlRun, pause: Pause | None) -> None:
     """Give the run back; a pause leaves no message in the queue, the sweeper sends it when it is over."""
-    released = {"lease_token": None, "lease_until": None, "attempts": 0}
-    mine = CrawlRun.objects.active().filter(pk=run.pk, lease_token=run.lease_token)
+    if pause is None and (rest := brownout.pause_seconds()):
+        pause = Pause(timezone.now() + timedelta(seconds=rest))
     if pause is None:
-        if mine.update(**released):
+        if run.let_go(attempts=0):
             sending.send_run(run)
         return
     until = pause.until or timezone.now() + timedelta(seconds=WAITING_RECHECK_SECONDS)
     is_waiting = pause.until is None
-    mine.update(**released, is_waiting=is_waiting, not_before=None if is_waiting else until, send_at=until)
+    run.let_go(attempts=0, is_waiting=is_waiting, not_before=None if is_waiting else until, send_at=until)
 
 
 def _start(run: CrawlRun, work: Slice) -> None:
@@ -143,7 +144,7 @@ def _fetch_sitemap(run: CrawlRun, work: Slice, url: str) -> sitemaps.Sitemap:
 def _fetch_page(run: CrawlRun, work: Slice) -> Pause | None:
     """Fetch the next page; return a pause if there is none to be fetched now."""
     unprocessed = frontier.unprocessed_count(run)  # counted first: a page adds its links before it leaves this count
-    if unprocessed >= UNPROCESSED_MAX:
+    if unprocessed >= brownout.window(UNPROCESSED_MAX):
         return Pause(None)
     page = frontier.next_page(run)
     if page is None:

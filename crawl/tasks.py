@@ -1,12 +1,13 @@
 """The two tasks of crawling. No rules live here: a task claims its row, calls one function, and records a bug.
 
-Their hard limit is below the lease (CRAWL_LEASE_SECONDS), so that nobody takes over a row whose worker still runs.
+Their hard limit ends a worker that hangs, and with it the thread that renews its lease.
 """
 
 import structlog
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
+from core.jobs import kept
 from crawl import finishing, frontier, processing, slices
 from crawl.models import CrawlRun, Page
 
@@ -27,7 +28,8 @@ def crawl_website_task(*, run_id: str, ticket: int | None = None) -> bool:
     if run is None:
         return False
     try:
-        slices.run_slice(run)
+        with kept(run):
+            slices.run_slice(run)
     except SoftTimeLimitExceeded:
         raise  # as if the worker had died: the sweeper sends the run again, and gives it up after several
     except Exception:
@@ -48,7 +50,8 @@ def process_page_content(*, page_id: int) -> bool:
     if page is None:
         return False
     try:
-        processing.process(page)
+        with kept(page):
+            processing.process(page)
     except Exception:
         log.exception("page_processing_failed", page_id=page_id)
         frontier.close(page, Page.State.FAILED, Page.Reason.UNREADABLE)

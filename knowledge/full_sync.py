@@ -80,6 +80,8 @@ def take_due() -> list[tuple[uuid.UUID, uuid.UUID, str]]:
 
 def give_back(run_ids: list[uuid.UUID]) -> None:
     """Undo `take_due` for runs whose message could not be sent."""
+    if not run_ids:
+        return
     FullSync.objects.filter(pk__in=run_ids, state=State.QUEUED).update(sent_at=None)
 
 
@@ -170,12 +172,11 @@ def fail(run: FullSync, reason: str) -> bool:
     delay = sync_queue.RETRY_FIRST_SECONDS * sync_queue.RETRY_FACTOR ** max(run.attempts - 1, 0)
     is_last = run.stage == Stage.EMBEDDING and run.attempts >= settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS
     if is_last:
-        return bool(_end(run, State.FAILED, reason))
-    run.holds().update(
+        return _end(run, State.FAILED, reason)
+    run.let_go(
         state=State.QUEUED,
         not_before=Now() + timedelta(seconds=min(delay, RETRY_MAX_SECONDS)),
         error=reason[:2000],
-        **FullSync.UNCLAIMED,
     )
     return False
 
@@ -245,18 +246,14 @@ def _switch(run: FullSync) -> bool:
     old = Chunk.objects.filter(tenant_id=run.tenant_id, embedding_model=used.model, embedding__isnull=False)
     missing = old.exclude(next_embedding_model=run.model).count() if run.changes_model else 0
     if missing:  # stored while the walk went by
-        run.holds().update(
-            state=State.QUEUED, cursor=0, total=F("total") + missing, not_before=Now(), **FullSync.UNCLAIMED
-        )
+        run.let_go(state=State.QUEUED, cursor=0, total=F("total") + missing, not_before=Now())
         return False
     refused = old.filter(next_embedding_model=run.model, next_embedding__isnull=True).count()
     if refused > max(run.total // FAILED_SHARE, 1):
         _end(run, State.FAILED, f"The model refuses {refused} passages that the one in use knows: not switched.")
         return True
     grace = timedelta(seconds=settings.KNOWLEDGE_FULL_SYNC_GRACE_SECONDS if run.changes_model else 0)
-    if run.holds().update(
-        state=State.QUEUED, stage=Stage.MOVING, switched_at=Now(), not_before=Now() + grace, **FullSync.UNCLAIMED
-    ):
+    if run.let_go(state=State.QUEUED, stage=Stage.MOVING, switched_at=Now(), not_before=Now() + grace):
         used.model = run.model
         used.save(update_fields=["model"])
         version.add_change(run.tenant_id)
@@ -291,9 +288,8 @@ def _finish(run: FullSync) -> None:
 
 def _pause(run: FullSync) -> None:
     """Queue the rest, behind the other tenants' runs."""
-    run.holds().update(state=State.QUEUED, not_before=Now(), **FullSync.UNCLAIMED)
+    run.let_go(state=State.QUEUED, not_before=Now())
 
 
-def _end(run: FullSync, state: State, error: str) -> int:
-    ended: int = run.holds().update(state=state, error=error[:2000], finished_at=Now(), **FullSync.UNCLAIMED)
-    return ended
+def _end(run: FullSync, state: State, error: str) -> bool:
+    return run.let_go(state=state, error=error[:2000], finished_at=Now())

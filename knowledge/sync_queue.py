@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from core import brownout
 from core.states import State
 from knowledge import embeddings, indexing, search_model, version
 from knowledge.models import Chunk, Document, Place, SyncItem
@@ -46,7 +47,7 @@ _TAKE_DUE = """
 
 def take_due(*, tenant_id: uuid.UUID | None = None, limit: int) -> list[uuid.UUID]:
     """Mark due documents as sent, within each tenant's window, and return their ids for sending."""
-    parameters = {"tenant": tenant_id, "window": settings.KNOWLEDGE_SYNC_WINDOW, "limit": limit}
+    parameters = {"tenant": tenant_id, "window": brownout.window(settings.KNOWLEDGE_SYNC_WINDOW), "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_DUE, parameters)
         return [document_id for (document_id,) in cursor.fetchall()]
@@ -54,6 +55,8 @@ def take_due(*, tenant_id: uuid.UUID | None = None, limit: int) -> list[uuid.UUI
 
 def give_back(document_ids: list[uuid.UUID]) -> None:
     """Undo `take_due` for documents whose message could not be sent."""
+    if not document_ids:
+        return
     SyncItem.objects.filter(document_id__in=document_ids, state=State.QUEUED).update(sent_at=None)
 
 
@@ -107,7 +110,8 @@ def work_on(item: SyncItem) -> bool:
                 place.put(chunk, model, vector)
             if not _save(item, plan, place, batch):
                 return False
-            if time.monotonic() > deadline:  # after a batch, never before: a slice always gets somewhere
+            # After a batch, never before: a slice always gets somewhere. While chats wait too long it is no more.
+            if time.monotonic() > deadline or brownout.level():
                 break
         if missing.exists():
             return False
@@ -165,22 +169,21 @@ def _copy_known_vectors(item: SyncItem, plan: search_model.Plan, place: Place, m
 @transaction.atomic
 def finish(item: SyncItem) -> None:
     """Close the job; its vectors are new to search, so the tenant's knowledge has changed."""
-    if item.holds().update(state=State.DONE, error="", **SyncItem.UNCLAIMED):
+    if item.let_go(state=State.DONE, error=""):
         version.add_change(item.tenant_id)
 
 
 def pause(item: SyncItem) -> None:
     """Put a document with work left back in the queue, behind the tenant's others."""
-    item.holds().update(state=State.QUEUED, attempts=0, not_before=Now(), **SyncItem.UNCLAIMED)
+    item.let_go(state=State.QUEUED, attempts=0, not_before=Now())
 
 
 def fail(item: SyncItem, reason: str) -> None:
     """Try the document again later, or give up after ``KNOWLEDGE_SYNC_MAX_ATTEMPTS`` without progress."""
     delay = RETRY_FIRST_SECONDS * RETRY_FACTOR ** max(item.attempts - 1, 0)
     is_last = item.attempts >= settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS
-    item.holds().update(
+    item.let_go(
         state=State.FAILED if is_last else State.QUEUED,
         not_before=Now() + timedelta(seconds=delay),
         error=reason[:2000],
-        **SyncItem.UNCLAIMED,
     )

@@ -6,9 +6,10 @@ import uuid
 from celery import Task, shared_task
 
 from core import enqueue
+from core.jobs import kept, ring_each
 from knowledge import deleting, full_sync, sync_queue
 from knowledge.embeddings import EmbeddingError
-from knowledge.models import FullSync, Stage, SyncItem
+from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem
 
 SEND_LIMIT = 500
 
@@ -22,7 +23,9 @@ def sync_embeddings_task(*, document_id: str) -> bool:
     if item is None:
         return False
     try:
-        if sync_queue.work_on(item):
+        with kept(item):
+            is_done = sync_queue.work_on(item)
+        if is_done:
             sync_queue.finish(item)
         else:
             sync_queue.pause(item)
@@ -63,7 +66,8 @@ def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_
     if run is None:
         return False
     try:
-        return full_sync.work_on(run)
+        with kept(run):
+            return full_sync.work_on(run)
     except EmbeddingError as exc:
         logger.warning("full sync %s: %s", full_sync_id, exc)
         if full_sync.fail(run, str(exc)):
@@ -88,32 +92,38 @@ def send_full_syncs() -> int:
 
     Moving has ids of its own: revoking one of those tasks holds nothing up for good.
     """
-    waiting = full_sync.take_due()
-    for sent, (run_id, tenant_id, stage) in enumerate(waiting):
-        kwargs = {"full_sync_id": str(run_id)}
+
+    def ring(row: tuple[uuid.UUID, uuid.UUID, str]) -> bool:
+        run_id, tenant_id, stage = row
         task_id = run_id if stage == Stage.EMBEDDING else None
-        if not enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id):
-            full_sync.give_back([run_id for run_id, _tenant_id, _stage in waiting[sent:]])
-            return sent
-    return len(waiting)
+        kwargs = {"full_sync_id": str(run_id)}
+        return enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id)
+
+    waiting = full_sync.take_due()
+    sent = ring_each(waiting, ring)
+    full_sync.give_back([run_id for run_id, _tenant_id, _stage in waiting[sent:]])
+    return sent
 
 
 def send_lost_deletions(*, limit: int = SEND_LIMIT) -> int:
     """Send the deletions again whose message was lost; an unreachable broker means later."""
-    lost = deleting.take_lost(limit=limit)
-    for deletion in lost:
-        kwargs = {"document_id": str(deletion.document_id)}
-        enqueue.publish(delete_document_embeddings_task, kwargs, tenant_id=deletion.tenant_id, task_id=deletion.pk)
-    return len(lost)
+
+    def ring(lost: EmbeddingDeletion) -> bool:
+        kwargs = {"document_id": str(lost.document_id)}
+        return enqueue.publish(delete_document_embeddings_task, kwargs, tenant_id=lost.tenant_id, task_id=lost.pk)
+
+    return ring_each(deleting.take_lost(limit=limit), ring)
 
 
 def send_due(*, tenant_id: uuid.UUID | None = None, limit: int = SEND_LIMIT) -> int:
     """Send the messages that the tenants' windows have room for; an unreachable broker leaves them due."""
     waiting = sync_queue.take_due(tenant_id=tenant_id, limit=limit)
     owners = dict(SyncItem.objects.filter(document_id__in=waiting).values_list("document_id", "tenant_id"))
-    for sent, document_id in enumerate(waiting):
+
+    def ring(document_id: uuid.UUID) -> bool:
         kwargs = {"document_id": str(document_id)}
-        if not enqueue.publish(sync_embeddings_task, kwargs, tenant_id=owners.get(document_id)):
-            sync_queue.give_back(waiting[sent:])
-            return sent
-    return len(waiting)
+        return enqueue.publish(sync_embeddings_task, kwargs, tenant_id=owners.get(document_id))
+
+    sent = ring_each(waiting, ring)
+    sync_queue.give_back(waiting[sent:])
+    return sent

@@ -8,7 +8,6 @@ import structlog
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
-from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from core.states import State
@@ -25,7 +24,6 @@ from tenants.models import (
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 150
 MAILS_PER_SLICE = 50
 MAX_ATTEMPTS = 8
 NO_EMAIL_SET_UP = "no e-mail is set up here"
@@ -35,12 +33,8 @@ REFUSED = "the mail server refused the address"
 
 def claim(notification_id: uuid.UUID | str) -> Notification | None:
     """Take the notification for this worker, or return None if it is done or another's."""
-    now = timezone.now()
-    free = Q(state=State.QUEUED) | Q(state=State.RUNNING, next_attempt_at__lte=now)
-    won = Notification.objects.filter(free, pk=notification_id).update(
-        state=State.RUNNING, lease_token=uuid.uuid4(), next_attempt_at=now + timedelta(seconds=LEASE_SECONDS)
-    )
-    return Notification.objects.select_related("tenant").get(pk=notification_id) if won else None
+    notification: Notification | None = Notification.objects.take({"pk": notification_id})
+    return notification
 
 
 def hand_out(notification: Notification) -> list[WebhookEvent]:
@@ -86,25 +80,19 @@ def send_mails(notification: Notification) -> bool:
 def finish(notification: Notification, *, is_done: bool) -> None:
     """Close the notification, or put it back for its next slice."""
     values = {"state": State.DONE, "finished_at": timezone.now()} if is_done else {"state": State.QUEUED}
-    _mine(notification).update(lease_token=None, attempts=0, error="", **values)
+    notification.let_go(attempts=0, error="", **values)
 
 
 def put_off(notification: Notification, error: str) -> None:
     """Note a failure; the sweeper rings again after a growing while, until attempts are used up."""
-    now, attempts = timezone.now(), notification.attempts + 1
-    is_over = attempts >= MAX_ATTEMPTS
-    _mine(notification).update(
+    now = timezone.now()
+    is_over = notification.attempts >= MAX_ATTEMPTS
+    notification.let_go(
         state=State.FAILED if is_over else State.QUEUED,
         finished_at=now if is_over else None,
-        lease_token=None,
-        attempts=attempts,
-        next_attempt_at=now + timedelta(seconds=30 * 2**attempts),
+        next_attempt_at=now + timedelta(seconds=30 * 2**notification.attempts),
         error=error[:200],
     )
-
-
-def _mine(notification: Notification) -> QuerySet[Notification]:
-    return Notification.objects.filter(pk=notification.pk, lease_token=notification.lease_token)
 
 
 def _record_event(notification: Notification, tenant: Tenant) -> WebhookEvent | None:

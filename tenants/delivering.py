@@ -20,6 +20,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from core.jobs import kept
 from core.outbound import FetchTimeoutError, OutboundError, fetch
 from core.states import State
 from tenants import notices, outbox, signing
@@ -75,7 +76,9 @@ def deliver_due(endpoint_id: uuid.UUID, *, seconds: float) -> None:
         delivery = claim(endpoint_id)
         if delivery is None:
             return
-        record(delivery, send(delivery))
+        with kept(delivery):
+            reply = send(delivery)
+        record(delivery, reply)
 
 
 def claim(endpoint_id: uuid.UUID) -> WebhookDelivery | None:
@@ -91,19 +94,9 @@ def claim(endpoint_id: uuid.UUID) -> WebhookDelivery | None:
         deliveries = WebhookDelivery.objects.filter(endpoint=endpoint)
         if deliveries.in_flight(now).count() >= settings.WEBHOOK_IN_FLIGHT_PER_ENDPOINT:
             return None
-        due = (
-            deliveries.due(now).filter(attempts__lt=max_attempts()).select_related("event").order_by("next_attempt_at")
-        )
-        delivery = due.first()
-        if delivery is None:
-            return None
-        delivery.endpoint = endpoint
-        delivery.state = State.RUNNING
-        delivery.attempts += 1
-        delivery.lease_token = uuid.uuid4()
-        delivery.next_attempt_at = now + timedelta(seconds=settings.WEBHOOK_LEASE_SECONDS)
-        delivery.save(update_fields=["state", "attempts", "lease_token", "next_attempt_at"])
-    return delivery
+        due = deliveries.due(now).filter(attempts__lt=max_attempts()).order_by("next_attempt_at")
+        delivery_id = due.values_list("pk", flat=True).first()
+        return WebhookDelivery.objects.take({"pk": delivery_id}) if delivery_id else None
 
 
 def send(delivery: WebhookDelivery) -> Reply:
@@ -155,8 +148,7 @@ def record(delivery: WebhookDelivery, reply: Reply) -> None:
     if is_over:
         values = {"finished_at": now}
     state = State.DONE if reply.is_success else State.FAILED if is_over else State.QUEUED
-    mine = WebhookDelivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token, state=State.RUNNING)
-    if not mine.update(state=state, lease_token=None, last_status=reply.status, last_error=reply.error, **values):
+    if not delivery.let_go(state=state, last_status=reply.status, last_error=reply.error, **values):
         log.warning("a webhook delivery was taken over meanwhile", delivery=str(delivery.pk))
     if reply.is_success:
         _note_success(delivery.endpoint)
@@ -170,7 +162,7 @@ def close_worn_out(*, limit: int) -> int:
     worn_out = WebhookDelivery.objects.due(now).filter(attempts__gte=max_attempts())
     ids = list(worn_out.values_list("pk", flat=True)[:limit])
     return worn_out.filter(pk__in=ids).update(
-        state=State.FAILED, lease_token=None, last_error=WORN_OUT, finished_at=now
+        state=State.FAILED, last_error=WORN_OUT, finished_at=now, **WebhookDelivery.UNCLAIMED
     )
 
 

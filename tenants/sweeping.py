@@ -1,12 +1,13 @@
 """The repair of lost doorbells and dead workers: trusts Postgres alone, runs every second in the sweeper process."""
 
-import time
+import uuid
 from datetime import timedelta
 
 from django.db.models import Exists, F, OuterRef, Subquery
 from django.utils import timezone
 
 from core.enqueue import publish
+from core.jobs import ring_each
 from core.states import OPEN_STATES, State
 from tenants import delivering, statistics, tasks
 from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
@@ -14,7 +15,6 @@ from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
 LIMIT = 100
 NOTIFICATION_RING_AGAIN_AFTER = timedelta(seconds=30)
 COUNT_AFTER = timedelta(seconds=60)
-PUBLISHING_SECONDS = 2.0
 
 
 def sweep(*, limit: int = LIMIT) -> int:
@@ -34,27 +34,21 @@ def ring_endpoints(*, limit: int) -> int:
     waiting = WebhookEndpoint.objects.open_at(now).filter(delivering.unheard_at(now), Exists(due))
     oldest_first = waiting.order_by(F("rung_at").asc(nulls_first=True))
     endpoints = list(oldest_first.values_list(Subquery(due.values("pk")[:1]), "pk", "tenant_id")[:limit])
-    deadline = time.monotonic() + PUBLISHING_SECONDS
-    rung = 0
-    for row in endpoints:
-        if time.monotonic() > deadline or not tasks.ring_for_delivery(*row):
-            break
-        rung += 1
-    return rung
+    return ring_each(endpoints, lambda row: tasks.ring_for_delivery(*row))
 
 
 def ring_notifications(*, limit: int) -> int:
     """Ring for notifications to hand out; the next ring for each comes half a minute later."""
     now = timezone.now()
     due = Notification.objects.filter(state__in=OPEN_STATES, next_attempt_at__lte=now).order_by("next_attempt_at")
-    rung = 0
-    for pk, tenant_id in due.values_list("pk", "tenant_id")[:limit]:
+
+    def ring(row: tuple[uuid.UUID, uuid.UUID | None]) -> bool:
+        pk, tenant_id = row
         waiting = Notification.objects.filter(pk=pk, state=State.QUEUED, next_attempt_at__lte=now)
         waiting.update(next_attempt_at=now + NOTIFICATION_RING_AGAIN_AFTER)
-        if not publish(tasks.send_system_notification, {"notification_id": str(pk)}, tenant_id=tenant_id):
-            break
-        rung += 1
-    return rung
+        return publish(tasks.send_system_notification, {"notification_id": str(pk)}, tenant_id=tenant_id)
+
+    return ring_each(due.values_list("pk", "tenant_id")[:limit], ring)
 
 
 def count_left_behind(*, limit: int) -> int:

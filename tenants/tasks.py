@@ -10,6 +10,7 @@ from celery import shared_task
 from django.conf import settings
 
 from core.enqueue import publish
+from core.jobs import kept
 from core.states import OPEN_STATES
 from tenants import announcing, delivering, metering, statistics, tiering
 from tenants.models import EndUser, EventType, Tenant, TierRule, WebhookDelivery, WebhookEvent
@@ -77,8 +78,9 @@ def send_system_notification(*, notification_id: str) -> None:
     if notification is None:
         return
     try:
-        ring_for_events(announcing.hand_out(notification))
-        has_more = announcing.send_mails(notification)
+        with kept(notification):
+            ring_for_events(announcing.hand_out(notification))
+            has_more = announcing.send_mails(notification)
     except OSError as exc:  # the mail server's errors among them
         announcing.put_off(notification, f"The mail server could not be used ({type(exc).__name__}).")
         return

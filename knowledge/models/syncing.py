@@ -6,40 +6,19 @@ from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.expressions import CombinedExpression
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from core.jobs import Job, JobQuerySet, lease_end
 from core.states import OPEN_STATES, State
 from knowledge.models.documents import Document, Place
 from tenants.models import Tenant, TenantOwned, TenantOwnedQuerySet
 
 
-def lease_end() -> CombinedExpression:
-    """Return when a lease taken now ends, by the database's clock, the only one all workers share."""
-    return Now() + timedelta(seconds=settings.KNOWLEDGE_SYNC_LEASE_SECONDS)
-
-
-class JobQuerySet(TenantOwnedQuerySet[Any]):
-    def take(self, *, max_attempts: Q, **named: Any) -> Any:
-        """Take the named job for this worker, or return None if it is not free or not due.
-
-        One UPDATE decides, so two deliveries of a message cannot both win. The token fences every later write.
-        """
-        free = Q(state=State.QUEUED, not_before__lte=Now()) | Q(state=State.RUNNING, lease_until__lt=Now())
-        token = uuid.uuid4()
-        won = self.filter(free, max_attempts, **named).update(
-            state=State.RUNNING,
-            lease_token=token,
-            lease_until=lease_end(),
-            attempts=F("attempts") + 1,
-        )
-        return self.select_related("tenant").filter(lease_token=token).first() if won else None
-
-    def lost(self) -> Self:
-        """Return the jobs whose worker died: the lease ran out."""
-        return self.filter(state=State.RUNNING, lease_until__lt=Now())
+class SyncJobQuerySet(JobQuerySet[Any], TenantOwnedQuerySet[Any]):
+    def free(self) -> Self:
+        return super().free().filter(not_before__lte=Now())
 
     def unanswered(self) -> Self:
         """Return the jobs whose message nobody took within ``KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS``."""
@@ -47,31 +26,22 @@ class JobQuerySet(TenantOwnedQuerySet[Any]):
         return self.filter(state=State.QUEUED, sent_at__lt=before)
 
 
-class Job(TenantOwned):
-    """Work that a message rings for: the row is the job.
+class SyncJob(TenantOwned, Job):
+    """Work on vectors: ``sent_at`` is set while a message is queued, ``attempts`` counts claims since progress."""
 
-    ``sent_at`` is set while a message for it is on the queue. ``attempts`` counts claims since the last progress.
-    """
-
-    UNCLAIMED: ClassVar = {"sent_at": None, "lease_until": None, "lease_token": None}
+    UNCLAIMED: ClassVar = Job.UNCLAIMED | {"sent_at": None}
 
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True)
-    lease_until = models.DateTimeField(null=True)
-    lease_token = models.UUIDField(null=True)
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar = JobQuerySet.as_manager()
+    objects: ClassVar = SyncJobQuerySet.as_manager()
 
     class Meta:
         abstract = True
-
-    def holds(self) -> Any:
-        """Return the row as long as this claim is the one that holds it; an update through it is fenced."""
-        return type(self).objects.filter(pk=self.pk, state=State.RUNNING, lease_token=self.lease_token)
 
     def renew(self, **progress: Any) -> bool:
         """Hold the job for another lease, having made progress; return False if the claim is lost."""
@@ -79,14 +49,14 @@ class Job(TenantOwned):
         return bool(self.holds().update(lease_until=lease_end(), attempts=0, **progress))
 
 
-class SyncItemQuerySet(JobQuerySet):
+class SyncItemQuerySet(SyncJobQuerySet):
     def claim(self, document_id: uuid.UUID | str) -> "SyncItem | None":
-        few = Q(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
-        item: SyncItem | None = self.take(max_attempts=few, document_id=document_id)
+        few = self.filter(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
+        item: SyncItem | None = few.take({"document_id": document_id})
         return item
 
 
-class SyncItem(Job):
+class SyncItem(SyncJob):
     """A document whose vectors are to be made, one row per document at most; a tenant has only a few sent at a time."""
 
     document = models.OneToOneField(Document, on_delete=models.CASCADE, related_name="sync_item")
@@ -118,11 +88,11 @@ class Stage(models.TextChoices):
     MOVING = "moving", _("moving")  # the tenant has been switched; the new vectors take the old ones' place
 
 
-class FullSyncQuerySet(JobQuerySet):
+class FullSyncQuerySet(SyncJobQuerySet):
     def claim(self, run_id: uuid.UUID | str) -> "FullSync | None":
         # What has been switched must be moved: it never gives up.
-        few = Q(attempts__lt=settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS) | Q(stage=Stage.MOVING)
-        run: FullSync | None = self.take(max_attempts=few, pk=run_id)
+        few = self.filter(Q(attempts__lt=settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS) | Q(stage=Stage.MOVING))
+        run: FullSync | None = few.take({"pk": run_id})
         return run
 
     def open(self) -> Self:
@@ -132,7 +102,7 @@ class FullSyncQuerySet(JobQuerySet):
         return self.open().filter(stage=Stage.EMBEDDING)
 
 
-class FullSync(Job):
+class FullSync(SyncJob):
     """All of a tenant's vectors made anew; at most one open per tenant. Its id is the id of its Celery task.
 
     ``cursor`` is the last passage that is done. ``total``, ``done`` and ``failed`` count passages; a failed one is

@@ -10,12 +10,22 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from core.jobs import Job, JobQuerySet
 from core.states import OPEN_STATES, State
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 
 
-class Notification(models.Model):
-    """A message to the members of one tenant, or of all; a task hands it out once."""
+class NotificationQuerySet(JobQuerySet["Notification"]):
+    LEASE = "next_attempt_at"
+
+
+class Notification(Job):
+    """A message to the members of one tenant, or of all; a task hands it out once.
+
+    While the state is ``running``, ``next_attempt_at`` is the end of the lease.
+    """
+
+    UNCLAIMED: ClassVar = {"lease_token": None}
 
     class Level(models.TextChoices):
         INFO = "info", _("information")
@@ -38,9 +48,12 @@ class Notification(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     next_attempt_at = models.DateTimeField(default=timezone.now, editable=False)  # while running: end of the lease
     lease_token = models.UUIDField(null=True, editable=False)
+    lease_until = None
     error = models.CharField(max_length=200, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar = NotificationQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("notification")

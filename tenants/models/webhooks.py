@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from core.jobs import Job, JobQuerySet
 from core.states import OPEN_STATES, State
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 
@@ -93,7 +94,13 @@ class WebhookEvent(TenantOwned):
         return f"{self.type} {self.id}"
 
 
-class WebhookDeliveryQuerySet(TenantOwnedQuerySet["WebhookDelivery"]):
+class WebhookDeliveryQuerySet(JobQuerySet["WebhookDelivery"], TenantOwnedQuerySet["WebhookDelivery"]):
+    LEASE = "next_attempt_at"
+    CLAIMED_WITH = ("event", "endpoint")
+
+    def free(self) -> Self:
+        return self.due(timezone.now())
+
     def due(self, moment: datetime) -> Self:
         """Deliveries to attempt now: waiting and due, or left behind by a worker that died."""
         return self.filter(state__in=OPEN_STATES, next_attempt_at__lte=moment)
@@ -102,11 +109,13 @@ class WebhookDeliveryQuerySet(TenantOwnedQuerySet["WebhookDelivery"]):
         return self.filter(state=State.RUNNING, next_attempt_at__gt=moment)
 
 
-class WebhookDelivery(TenantOwned):
+class WebhookDelivery(TenantOwned, Job):
     """One event's way to one endpoint.
 
-    ``lease_token`` is the fence, and while the state is ``running`` ``next_attempt_at`` is the end of the lease.
+    While the state is ``running``, ``next_attempt_at`` is the end of the lease.
     """
+
+    UNCLAIMED: ClassVar = {"lease_token": None}
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     event = models.ForeignKey(WebhookEvent, on_delete=models.CASCADE, related_name="deliveries")
@@ -114,7 +123,7 @@ class WebhookDelivery(TenantOwned):
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)  # since queued or replayed
     next_attempt_at = models.DateTimeField(default=timezone.now)
-    lease_token = models.UUIDField(null=True)
+    lease_until = None
     last_status = models.PositiveSmallIntegerField(null=True)
     last_error = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

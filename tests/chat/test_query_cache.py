@@ -205,7 +205,7 @@ def test_an_answer_that_failed_is_not_kept(tenant, known, use_model):
 
 
 def test_an_answer_that_was_stopped_is_not_kept(tenant, known, monkeypatch):
-    from chat.leases import Lease
+    from core.jobs import Lease
 
     monkeypatch.setattr(Lease, "is_over", True)
     message = services.ask(tenant=tenant, question=QUESTION, user_id="u1")

@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from chat import leases, services, tasks, working
+from chat import services, tasks, working
 from chat.models import Message
+from core import jobs
 from core.states import State
 from tests.workers import wait_until
 
@@ -78,8 +79,8 @@ def test_a_living_lease_is_respected_and_an_expired_one_is_taken_over(tenant, ru
 
     assert second.attempt == 2
     assert second.lease_token != first.lease_token
-    assert not Message.objects.finish(first, state=State.DONE, answer="the zombie's")
-    assert Message.objects.finish(second, state=State.DONE, answer="mine")
+    assert not first.let_go(state=State.DONE, answer="the zombie's")
+    assert second.let_go(state=State.DONE, answer="mine")
     message.refresh_from_db()
     assert message.answer == "mine"
 
@@ -180,11 +181,11 @@ def streamed(message):
 
 
 def test_leases_are_renewed_while_an_answer_takes_long_and_a_lost_one_is_noticed(tenant, rung, settings, monkeypatch):
-    settings.CHAT_LEASE_RENEW_SECONDS = 0.1
-    monkeypatch.setattr(leases, "LOOK_EVERY_SECONDS", 0.05)
+    settings.JOB_RENEW_SECONDS = 0.1
+    monkeypatch.setattr(jobs.keeping, "LOOK_EVERY_SECONDS", 0.05)
     message = Message.objects.claim(ask(tenant).pk)
 
-    with leases.kept(message) as lease:
+    with jobs.kept(message) as lease:
         wait_until(lambda: Message.objects.get().lease_until > message.lease_until)
         assert not lease.is_over
         Message.objects.update(lease_token="00000000-0000-0000-0000-000000000001")

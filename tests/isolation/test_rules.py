@@ -8,15 +8,10 @@ from django.conf import settings
 
 from core import queues
 from core.celery import app
+from core.jobs import keeping
 
 APPS = ("core", "tenants", "knowledge", "crawl", "chat", "tasks_api")
 MAX_COUNTDOWN_SECONDS = 60
-# Whose lease a task's work runs under; the chat's is renewed while it works, and threads know no time limits.
-LEASE_SECONDS = {
-    "crawl": settings.CRAWL_LEASE_SECONDS,
-    "knowledge": settings.KNOWLEDGE_SYNC_LEASE_SECONDS,
-    "tenants.deliver_webhook_task": settings.WEBHOOK_LEASE_SECONDS,
-}
 
 
 def project_tasks() -> dict[str, object]:
@@ -58,19 +53,23 @@ def test_only_chat_tasks_use_high_priority(name):
 
 
 @pytest.mark.parametrize("name", BACKGROUND)
-def test_a_background_task_ends_before_its_lease_and_the_lease_before_redelivery(name):
+def test_a_background_task_that_hangs_is_killed_before_its_message_is_delivered_again(name):
+    """Its lease is renewed by a thread of the process that the hard limit kills."""
     task = TASKS[name]
     soft = task.soft_time_limit or app.conf.task_soft_time_limit
     hard = task.time_limit or app.conf.task_time_limit
-    redelivery = app.conf.broker_transport_options["visibility_timeout"]
-    lease = LEASE_SECONDS.get(name) or LEASE_SECONDS.get(name.partition(".")[0], redelivery - 1)
 
-    assert soft < hard < lease < redelivery
+    assert soft < hard < app.conf.broker_transport_options["visibility_timeout"]
 
 
-def test_a_chat_gives_up_and_renews_its_lease_in_time():
+def test_a_dead_workers_job_is_taken_over_within_fifteen_seconds_and_a_living_ones_never():
+    sweep, ring = settings.SWEEPER_INTERVAL_SECONDS, 1.0
+    assert settings.JOB_LEASE_SECONDS + sweep + ring < 15
+    assert settings.JOB_RENEW_SECONDS * 2 + keeping.LOOK_EVERY_SECONDS < settings.JOB_LEASE_SECONDS
+
+
+def test_a_chat_gives_up_before_its_message_is_delivered_again():
     assert app.conf.broker_transport_options["visibility_timeout"] > settings.CHAT_ANSWER_DEADLINE_SECONDS
-    assert settings.CHAT_LEASE_RENEW_SECONDS * 2 < settings.CHAT_LEASE_SECONDS
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

@@ -276,10 +276,8 @@ def test_two_sweepers_send_each_row_once(transactional_db, store, monkeypatch, s
     assert len(taken) == len(set(taken)) == 60
 
 
-def test_time_limit_is_below_the_lease_and_the_lease_below_the_visibility_timeout(settings):
+def test_a_slice_has_time_to_end_before_it_is_cut_off(settings):
     task = current_app.tasks["knowledge.sync_embeddings_task"]
     limit = task.time_limit or settings.CELERY_TASK_TIME_LIMIT
 
     assert settings.KNOWLEDGE_SYNC_SLICE_SECONDS < settings.CELERY_TASK_SOFT_TIME_LIMIT < limit
-    assert limit < settings.KNOWLEDGE_SYNC_LEASE_SECONDS
-    assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] > settings.KNOWLEDGE_SYNC_LEASE_SECONDS

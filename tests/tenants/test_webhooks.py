@@ -254,7 +254,7 @@ def test_a_worker_that_died_is_followed_by_another_after_the_lease(endpoint, rec
     lost = delivering.claim(endpoint.pk)
     assert delivering.claim(endpoint.pk) is None
 
-    with time_machine.travel(timezone.now() + timedelta(seconds=settings.WEBHOOK_LEASE_SECONDS + 1)):
+    with time_machine.travel(timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS + 1)):
         assert deliver(endpoint).state == State.DONE
         # The first worker was only slow: what it says now no longer counts.
         delivering.record(lost, delivering.Reply(timezone.now(), 1, status=500, error="HTTP 500"))
@@ -269,7 +269,7 @@ def test_a_delivery_whose_workers_all_died_is_closed(endpoint, emit, settings):
     with time_machine.travel(timezone.now()) as clock:
         for _ in range(2):
             assert delivering.claim(endpoint.pk)
-            clock.shift(timedelta(seconds=settings.WEBHOOK_LEASE_SECONDS + 1))
+            clock.shift(timedelta(seconds=settings.JOB_LEASE_SECONDS + 1))
         assert delivering.claim(endpoint.pk) is None
         assert delivering.close_worn_out(limit=10) == 1
 

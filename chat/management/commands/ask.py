@@ -9,11 +9,12 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import services, tasks
+from chat import services
 from chat.following import Event, follow
 from chat.models import Message
 from core import queues
 from core.celery import app
+from core.enqueue import BROKER_ERRORS
 from core.errors import PasokhError
 from core.states import State
 from tenants.models import Tenant
@@ -115,7 +116,8 @@ class Command(BaseCommand):
             self.stderr.write(f"Failed: {body['error']['detail']} ({body['error']['code']})")
         for citation in body["citations"]:
             near = " (near)" if citation.get("nearest") else ""
-            self.stdout.write(f"\n[{citation['n']}]{near} {citation['title']}\n    {citation['url']}")
+            read = f"\n    read {citation['fetched_at'][:10]}" if "fetched_at" in citation else ""
+            self.stdout.write(f"\n[{citation['n']}]{near} {citation['title']}\n    {citation['url']}{read}")
         waits = ", ".join(f"{name.removesuffix('_ms')} {value} ms" for name, value in body["timings"].items())
         self.stdout.write(f"\n{body['model'] or '–'} · {body['finish_reason']} · {waits}")
 
@@ -124,7 +126,7 @@ def _why_nobody_works() -> str:
     """Return what keeps the question waiting, and its cure; empty if a worker listens."""
     try:
         answers = app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or {}
-    except tasks.BROKER_ERRORS as exc:
+    except BROKER_ERRORS as exc:
         return f"The broker does not answer ({type(exc).__name__}): is Redis running? See manage.py doctor."
     listening = {queue["name"] for consumed in answers.values() for queue in consumed}
     if queues.HIGH_PRIORITY in listening:
