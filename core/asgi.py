@@ -2,13 +2,15 @@
 
 import os
 
+import structlog
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 
 django_application = get_asgi_application()
 
-from core import urls  # noqa: E402, F401 -- every view, now and not with the first request; after Django is set up
+import core.urls  # noqa: E402, F401 -- every view, now and not with the first request; after Django is set up
+from core import consumers  # noqa: E402
 from core.celery import app  # noqa: E402
 from core.static_files import StaticFiles  # noqa: E402
 
@@ -23,4 +25,11 @@ def prepare_to_send() -> None:
         pass
 
 
+def warn_where_chat_waits() -> None:
+    """Say so once if chat has no workers of its own; to refuse to serve would not help those who ask."""
+    if problem := consumers.find_configured_problem():
+        structlog.get_logger(__name__).error("chat will wait", problem=problem)
+
+
 prepare_to_send()
+warn_where_chat_waits()

@@ -117,8 +117,8 @@ def level() -> int:
 
 
 def window(full: int) -> int:
-    """Return how many tasks may be on the queue where at full speed ``full`` may: halved with each level, never 0."""
-    return max(1, full >> level())
+    """Return how many tasks may be on the queue where at full speed ``full`` may: halved with each level, but at least one."""
+    return max(min(full, 1), full >> level())
 
 
 def pause_seconds() -> float:

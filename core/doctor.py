@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from core import beat, queues, sweeper
+from core import beat, brownout, consumers, queues, sweeper
 from core.celery import app
 from core.health import readiness
 
@@ -100,10 +100,18 @@ def _check_workers() -> Iterator[Finding]:
         service = "celery_ai" if name == queues.HIGH_PRIORITY else "celery_worker"
         fix = "" if nodes else f"Start the service {service} and read its log."
         yield Finding(f"queue {name}", bool(nodes), ", ".join(nodes) or "no worker consumes it", fix)
-    mixed = [node for node, names in consumed.items() if queues.HIGH_PRIORITY in names and len(names) > 1]
-    detail = f"{', '.join(mixed)} also reads other queues" if mixed else "no worker mixes chat with other work"
-    fix = f"Stop it; chat waits behind its other work. Workers read {queues.HIGH_PRIORITY} alone." if mixed else ""
-    yield Finding("chat apart", not mixed, detail, fix)
+    running = [consumers.Consumer(node, frozenset(names)) for node, names in consumed.items()]
+    problem = consumers.find_configured_problem() or consumers.find_problem(running)
+    detail, _, fix = problem.partition(". ")
+    yield Finding("chat apart", not problem, detail or "chat has workers of its own", fix)
+
+
+def _check_chat_wait() -> Iterator[Finding]:
+    now = brownout.read()
+    wait = f"p95 {now.p95_ms:.0f} ms of {now.count} chats" if now.p95_ms is not None else "nobody has asked just now"
+    detail = f"{wait}; background work is slowed, level {now.level} of {brownout.LEVEL_MAX}" if now.level else wait
+    fix = f"Above the target of {settings.CHAT_WAIT_TARGET_MS} ms: more celery_ai, or more cores (docs/queues.md)."
+    yield Finding("chat wait", not now.level, detail, fix if now.level else "")
 
 
 def _check_beat() -> Iterator[Finding]:
@@ -168,6 +176,7 @@ _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "postgres": _check_postgres,
     "redis": _check_redis,
     "workers": _check_workers,
+    "chat wait": _check_chat_wait,
     "beat": _check_beat,
     "sweeper": _check_sweeper,
     "embeddings": _check_embeddings,
@@ -177,6 +186,7 @@ _FIXES = {
     "postgres": "Start Postgres, or correct DATABASE_URL.",
     "redis": "Start Redis, or correct REDIS_URL.",
     "workers": "Start Redis first; then the services celery_ai and celery_worker.",
+    "chat wait": "Start Redis first.",
     "beat": "Start Postgres first.",
     "sweeper": "Start Postgres first.",
     "embeddings": "Check EMBEDDING_BASE_URL and EMBEDDING_API_KEY, or install requirements.txt anew.",

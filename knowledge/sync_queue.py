@@ -105,7 +105,9 @@ def work_on(item: SyncItem) -> bool:
     for place, model in plan:
         _copy_known_vectors(item, plan, place, model)
         missing = Chunk.objects.filter(document_id=item.document_id).without_vector(model)
-        while batch := list(missing.order_by("chunk_index").defer(*Chunk.LARGE)[: embeddings.BATCH_MAX]):
+        while batch := list(
+            missing.order_by("chunk_index").defer(*Chunk.LARGE)[: brownout.window(embeddings.BATCH_MAX)]
+        ):
             for chunk, vector in zip(batch, embeddings.embed_passages(_texts(item, batch), model=model), strict=True):
                 place.put(chunk, model, vector)
             if not _save(item, plan, place, batch):

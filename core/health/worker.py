@@ -14,7 +14,7 @@ import structlog
 from celery import bootsteps
 from django.conf import settings
 
-from core import queues, redis
+from core import consumers, queues, redis
 from core.health import files
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,8 @@ class QueueSeparation(bootsteps.Step):
     """Refuses to start a worker that would let chat wait behind other work.
 
     A worker that is busy with a crawl and also reads ``high_priority`` parks chats for as long as the crawl takes
-    (docs/adr/0002-celery-settings.md).
+    (docs/adr/0002-celery-settings.md). A background worker refuses as well where nothing starts one for
+    chat alone.
     """
 
     def include_if(self, worker: Any) -> bool:
@@ -95,4 +96,6 @@ class QueueSeparation(bootsteps.Step):
                 f"pasokh: refusing to start {worker.hostname}: one worker must not consume both "
                 f"{queues.HIGH_PRIORITY} and {others}. Start two: -Q {queues.HIGH_PRIORITY} and -Q {others}."
             )
+        if queues.HIGH_PRIORITY not in consumed and (problem := consumers.find_configured_problem()):
+            raise SystemExit(f"pasokh: refusing to start {worker.hostname}: {problem}")
         return False

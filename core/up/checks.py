@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg2
 import redis
 
+from core import consumers
 from core.embedded import ports
 from core.up import leftovers
 from core.up.environment import Environment
@@ -24,6 +25,12 @@ def check_disk(places: Places) -> None:
             f"the disk is nearly full: {free // 2**20} MB free under {places.var}, at least 300 MB are needed. "
             "Free some space, or set VAR_DIR to a folder elsewhere."
         )
+
+
+def check_consumers() -> None:
+    """Check that chat gets workers of its own; without them it would wait behind crawls, which nobody sees at first."""
+    if problem := consumers.find_configured_problem():
+        raise UpError(problem)
 
 
 def check_ports(environment: Environment) -> None:

@@ -98,7 +98,7 @@ def test_the_sweep_slows_what_workers_do_and_logs_it(fresh):
 
     assert [(line["event"], line["level"]) for line in lines] == [("background work slows down", 1)]
     assert brownout.level() == 1
-    assert (brownout.window(4), brownout.window(1)) == (2, 1)
+    assert [brownout.window(full) for full in (40, 4, 1, 0)] == [20, 2, 1, 0]
     assert brownout.pause_seconds() > 0
     assert brownout.rest_seconds(0.5) == 0.5
     assert brownout.rest_seconds(60.0) == brownout.REST_MAX_SECONDS
