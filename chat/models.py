@@ -45,7 +45,7 @@ class Conversation(TenantOwned):
         return self.title or str(self.id)
 
 
-class MessageQuerySet(JobQuerySet["Message"], TenantOwnedQuerySet["Message"]):
+class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  # type: ignore[override]
     ATTEMPTS = "attempt"
     CLAIMED_WITH = ("tenant", "conversation")
 

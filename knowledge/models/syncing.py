@@ -16,7 +16,7 @@ from knowledge.models.documents import Document, Place
 from tenants.models import Tenant, TenantOwned, TenantOwnedQuerySet
 
 
-class SyncJobQuerySet(JobQuerySet[Any], TenantOwnedQuerySet[Any]):
+class SyncJobQuerySet(TenantOwnedQuerySet[Any], JobQuerySet[Any]):  # type: ignore[override]
     def free(self) -> Self:
         return super().free().filter(not_before__lte=Now())
 
@@ -49,7 +49,7 @@ class SyncJob(TenantOwned, Job):
         return bool(self.holds().update(lease_until=lease_end(), attempts=0, **progress))
 
 
-class SyncItemQuerySet(SyncJobQuerySet):
+class SyncItemQuerySet(SyncJobQuerySet):  # type: ignore[override]
     def claim(self, document_id: uuid.UUID | str) -> "SyncItem | None":
         few = self.filter(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
         item: SyncItem | None = few.take({"document_id": document_id})
@@ -88,7 +88,7 @@ class Stage(models.TextChoices):
     MOVING = "moving", _("moving")  # the tenant has been switched; the new vectors take the old ones' place
 
 
-class FullSyncQuerySet(SyncJobQuerySet):
+class FullSyncQuerySet(SyncJobQuerySet):  # type: ignore[override]
     def claim(self, run_id: uuid.UUID | str) -> "FullSync | None":
         # What has been switched must be moved: it never gives up.
         few = self.filter(Q(attempts__lt=settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS) | Q(stage=Stage.MOVING))

@@ -94,7 +94,7 @@ class WebhookEvent(TenantOwned):
         return f"{self.type} {self.id}"
 
 
-class WebhookDeliveryQuerySet(JobQuerySet["WebhookDelivery"], TenantOwnedQuerySet["WebhookDelivery"]):
+class WebhookDeliveryQuerySet(TenantOwnedQuerySet["WebhookDelivery"], JobQuerySet["WebhookDelivery"]):  # type: ignore[override]
     LEASE = "next_attempt_at"
     CLAIMED_WITH = ("event", "endpoint")
 

@@ -3,7 +3,6 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from celery import current_app
 from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
@@ -491,14 +490,6 @@ def test_the_migration_settles_each_tenant_on_the_model_that_made_most_of_its_ve
         call_command("migrate", "knowledge", verbosity=0)
 
     assert SearchModel.objects.get(tenant=tenant).model == "many"
-
-
-def test_time_limit_of_the_slice_is_below_its_lease(settings):
-    task = current_app.tasks["knowledge.trigger_full_sync_task"]
-
-    assert (task.time_limit or settings.CELERY_TASK_TIME_LIMIT) < settings.KNOWLEDGE_SYNC_LEASE_SECONDS
-
-
 def test_a_real_worker_that_is_killed_mid_way_is_followed_by_another_and_one_task_tells_of_it_all(
     transactional_db, server, settings, redis_client
 ):
