@@ -1,4 +1,4 @@
-"""How full each queue is, how long the oldest task waits, and who reads it."""
+"""How full each queue is, how long its tasks wait and run, whether it is slowed for the chat, and who reads it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,15 +6,22 @@ from typing import Any
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from core import queues
+from core import brownout, queues, waits
 from core.redis import client
 from tasks_api import heartbeats
 from tasks_api.models import TaskRun, TaskState
 
+WAITS_SECONDS = 300
+SLOWED = (queues.LOW_PRIORITY,)
+
 
 @dataclass(frozen=True)
 class QueueReport:
-    """One queue. ``length`` counts messages in the broker; the rest counts rows of the ledger."""
+    """One queue. ``length`` counts messages in the broker, ``queued`` to ``running`` rows of the ledger.
+
+    ``wait_ms`` and ``run_ms`` are of the tasks begun and ended in the last `WAITS_SECONDS`, ``brownout_level`` says how
+    far the queue's work is slowed because chats wait (core/brownout.py).
+    """
 
     name: str
     length: int
@@ -23,21 +30,26 @@ class QueueReport:
     running: int
     oldest_age_seconds: float | None
     consumers: list[str]
+    wait_ms: waits.Spread
+    run_ms: waits.Spread
+    brownout_level: int
 
 
 def queue_reports() -> list[QueueReport]:
-    """Return a report of each queue, most urgent first: one query, one round to Redis, one read of heartbeats."""
+    """Return a report of each queue, most urgent first: one query, and some reads of Redis."""
     pipe = client().pipeline(transaction=False)
     for name in queues.NAMES:
         pipe.llen(name)
     lengths = dict(zip(queues.NAMES, pipe.execute(), strict=True))
     alive = [worker for worker in heartbeats.workers() if worker.is_alive]
     rows = {row["queue"]: row for row in _counts()}
+    slowed = brownout.read().level
     now = timezone.now()
     reports = []
     for name in queues.NAMES:
         row = rows.get(name, {})
         oldest = row.get("oldest")
+        taken = waits.read(name, seconds=WAITS_SECONDS)
         reports.append(
             QueueReport(
                 name=name,
@@ -47,6 +59,9 @@ def queue_reports() -> list[QueueReport]:
                 running=row.get("running", 0),
                 oldest_age_seconds=None if oldest is None else round((now - oldest).total_seconds(), 1),
                 consumers=[worker.name for worker in alive if name in worker.queues],
+                wait_ms=taken.wait_ms,
+                run_ms=taken.run_ms,
+                brownout_level=slowed if name in SLOWED else 0,
             )
         )
     return reports

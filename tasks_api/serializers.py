@@ -47,6 +47,13 @@ class WorkerSerializer(serializers.Serializer):
     is_alive = serializers.BooleanField()
 
 
+class SpreadSerializer(serializers.Serializer):
+    count = serializers.IntegerField()
+    p50 = serializers.FloatField(allow_null=True)
+    p95 = serializers.FloatField(allow_null=True)
+    p99 = serializers.FloatField(allow_null=True)
+
+
 class QueueSerializer(serializers.Serializer):
     name = serializers.CharField()
     length = serializers.IntegerField(help_text="Messages in the broker.")
@@ -55,6 +62,9 @@ class QueueSerializer(serializers.Serializer):
     running = serializers.IntegerField()
     oldest_age_seconds = serializers.FloatField(allow_null=True)
     consumers = serializers.ListField(child=serializers.CharField(), help_text="Workers that read it and are alive.")
+    wait_ms = SpreadSerializer(help_text="From sending to starting, of the last five minutes.")
+    run_ms = SpreadSerializer(help_text="Of the tasks that ended in the last five minutes.")
+    brownout_level = serializers.IntegerField(help_text="0: full speed; up to 3: slowed because chats wait too long.")
 
 
 class ScheduleSerializer(serializers.Serializer):

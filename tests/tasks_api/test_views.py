@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from core import brownout, waits
 from core.celery import app
 from tasks_api import heartbeats
 from tasks_api.models import TaskRun
@@ -232,6 +233,21 @@ def test_the_queues_tell_length_age_and_readers(operator, tenant, redis_client):
     assert 90 <= low["oldest_age_seconds"] < 120
     assert low["consumers"] == ["bg@host"]
     assert queues["high_priority"]["consumers"] == []
+
+
+def test_the_queues_tell_how_long_tasks_waited_and_what_is_slowed_for_the_chat(operator, redis_client):
+    recorder = waits.Recorder()
+    recorder.count("high_priority", "wait", 0.016)
+    recorder.count("low_priority", "run", 2.0)
+    recorder.write()
+    redis_client.set(brownout.KEY, json.dumps({"level": 2}))
+
+    queues = {row["name"]: row for row in operator.get("/api/v1/tasks/queues").json()}
+
+    assert queues["high_priority"]["wait_ms"] == {"count": 1, "p50": 16.0, "p95": 16.0, "p99": 16.0}
+    assert queues["default"]["wait_ms"] == {"count": 0, "p50": None, "p95": None, "p99": None}
+    assert queues["low_priority"]["run_ms"]["count"] == 1
+    assert [row["brownout_level"] for row in queues.values()] == [0, 0, 2]
 
 
 def test_workers_are_listed_with_the_age_of_their_heartbeat(operator, redis_client):
