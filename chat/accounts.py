@@ -1,7 +1,11 @@
 """A message in the tenant's accounts: its unit of the day's limit, the figures, and who is told of the answer."""
 
+from functools import partial
 from typing import Any
 
+from django.db import transaction
+
+from chat import freshness
 from chat.models import Message
 from chat.payload import message_body
 from core.states import State
@@ -25,7 +29,10 @@ def reserve(message: Message, end_user: EndUser | None) -> None:
 
 
 def settle(message: Message) -> None:
-    """Account for a message that is over, in the transaction that closes it; a second call changes nothing."""
+    """Account for a message that is over, in the transaction that closes it; a second call changes nothing.
+
+    After the commit the age of what it cites is looked at.
+    """
     outcome = UsageEntry.Outcome.FAILED
     if message.state == State.DONE:
         outcome = _OUTCOMES.get(Message.FinishReason(message.finish_reason), UsageEntry.Outcome.ANSWERED)
@@ -36,6 +43,7 @@ def settle(message: Message) -> None:
         total_ms=message.milliseconds_until(message.finished_at),
         result=lambda: _result(message),
     )
+    transaction.on_commit(partial(freshness.look_at_age, message), robust=True)
 
 
 def _result(message: Message) -> dict[str, Any]:

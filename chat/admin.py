@@ -16,7 +16,7 @@ class ConversationAdmin(RecordAdmin):
 @admin.register(Message)
 class MessageAdmin(RecordAdmin):
     list_display = ["question", "tenant", "state", "finish_reason", "model", "wait", "created_at"]
-    list_filter = ["state", "finish_reason"]
+    list_filter = ["state", "finish_reason", "rating"]
     list_select_related = ["tenant"]
     search_fields = ["question"]
     exclude = ["lease_token"]

@@ -31,6 +31,11 @@ class MessageNotFoundError(PasokhError):
     code = "message_not_found"
 
 
+class MessageNotOverError(PasokhError):
+    status = 409
+    code = "message_not_over"
+
+
 class AnsweringError(PasokhError):
     """Answering failed for a reason that the person may read; ``code`` goes into the row."""
 

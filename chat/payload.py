@@ -21,6 +21,7 @@ def message_body(message: Message) -> dict[str, Any]:
         "model": message.model,
         "is_cached": message.is_cached,
         "error": error_body(message),
+        "rating": message.rating or None,
         "created_at": message.created_at.isoformat(),
         "timings": {
             "queue_wait_ms": message.milliseconds_until(message.started_at),

@@ -33,6 +33,10 @@ class QuestionSerializer(serializers.Serializer):
     conversation_id = TextField(required=False, allow_null=True, max_length=64)
 
 
+class FeedbackSerializer(serializers.Serializer):
+    rating = serializers.ChoiceField(Message.Rating.choices)
+
+
 class CitationSerializer(serializers.Serializer):
     n = serializers.IntegerField()
     url = serializers.CharField()
@@ -72,6 +76,7 @@ class MessageSerializer(serializers.Serializer):
     model = serializers.CharField(help_text='"extractive": quoted from the site; "greeting"; else the model\'s name.')
     is_cached = serializers.BooleanField(help_text="The answer was written for the same question earlier.")
     error = ProblemSerializer(allow_null=True)
+    rating = serializers.ChoiceField(Message.Rating.choices, allow_null=True, help_text="What the person thinks of it.")
     created_at = serializers.DateTimeField()
     timings = TimingsSerializer()
 

@@ -9,11 +9,12 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from chat import accounts, stream, tasks
+from chat import accounts, freshness, stream, tasks
 from chat.errors import (
     AskerMissingError,
     ConversationNotFoundError,
     MessageNotFoundError,
+    MessageNotOverError,
     QuestionEmptyError,
     QuestionInvalidError,
     QuestionTooLongError,
@@ -79,6 +80,23 @@ def request_stop(*, message: Message) -> Message:
             accounts.settle(message)
     if ended:
         stream.append_end(message.pk, message.attempt, "done", message_body(message))
+    return message
+
+
+def rate(*, message: Message, rating: str) -> Message:
+    """Note what the person thinks of the answer, "" for nothing any more; the last word counts.
+
+    The pages that a disliked answer cites are read again soon.
+
+    Raises:
+        MessageNotOverError: if there is no answer yet, or answering failed.
+    """
+    rated = Message.objects.filter(pk=message.pk, state=State.DONE)
+    if not rated.update(rating=rating, rated_at=timezone.now() if rating else None):
+        raise MessageNotOverError("Only an answer that is complete can be rated.")
+    message.refresh_from_db(fields=["rating", "rated_at"])
+    if rating == Message.Rating.DOWN:
+        freshness.doubt(message)
     return message
 
 

@@ -137,6 +137,7 @@ API = {
     "api/v1/messages/<uuid:message_id>": Rule(("get",), Scope.QUERY, row=message),
     "api/v1/messages/<uuid:message_id>/stream": Rule(("get",), Scope.QUERY, row=message),
     "api/v1/messages/<uuid:message_id>/stop": Rule(("post",), Scope.QUERY, row=message),
+    "api/v1/messages/<uuid:message_id>/feedback": Rule(("post", "delete"), Scope.QUERY, row=message),
     "api/v1/conversations": Rule(("get",), Scope.QUERY),
     "api/v1/conversations/<uuid:pk>": Rule(("get",), Scope.QUERY, row=conversation),
     "api/v1/conversations/<uuid:pk>/export": Rule(("get",), Scope.QUERY, row=conversation),
@@ -186,6 +187,7 @@ PAGES = {
     "chat/<uuid:conversation_id>": member_conversation,
     "chat/messages/<uuid:message_id>/stream": member_message,
     "chat/messages/<uuid:message_id>/stop": member_message,
+    "chat/messages/<uuid:message_id>/rate": member_message,
     "chat/notices/<int:receipt_id>/dismiss": member_notice,
 }
 # Open to everybody: nothing of a tenant is behind them.

@@ -7,6 +7,7 @@ urlpatterns = [
     *either_slash("messages/<uuid:message_id>", views.MessageView.as_view(), "message"),
     *either_slash("messages/<uuid:message_id>/stream", views.StreamView.as_view(), "message-stream"),
     *either_slash("messages/<uuid:message_id>/stop", views.StopView.as_view(), "message-stop"),
+    *either_slash("messages/<uuid:message_id>/feedback", views.FeedbackView.as_view(), "message-feedback"),
     *either_slash("conversations", ConversationViewSet.as_view({"get": "list"}), "conversations"),
     *either_slash("conversations/<uuid:pk>", ConversationViewSet.as_view({"get": "retrieve"}), "conversation-detail"),
     *either_slash(

@@ -20,7 +20,13 @@ from chat.api.preferences import EventStreamRenderer, preferences, wait_seconds,
 from chat.following import wait_for_end
 from chat.models import Message
 from chat.payload import message_body
-from chat.serializers import AcceptedSerializer, MessageSerializer, ProblemSerializer, QuestionSerializer
+from chat.serializers import (
+    AcceptedSerializer,
+    FeedbackSerializer,
+    MessageSerializer,
+    ProblemSerializer,
+    QuestionSerializer,
+)
 from core.database import release_request_thread
 from core.errors import PROBLEM_TYPE
 from core.parsing import BoundedJSONParser
@@ -113,6 +119,31 @@ class StopView(ChatView):
     async def post(self, request: Request, message_id: uuid.UUID) -> HttpResponseBase:
         message = await self.get_message(request, message_id)
         return Response(message_body(await sync_to_async(services.request_stop)(message=message)))
+
+
+class FeedbackView(ChatView):
+    @extend_schema(
+        operation_id="message_feedback",
+        summary="Rate an answer",
+        description="The last rating counts. The pages that a disliked answer cites are read again soon, each at most "
+        "once in some hours. 409 while there is no complete answer.",
+        request=FeedbackSerializer,
+        responses={200: MessageSerializer, **_PROBLEMS, 409: OpenApiResponse(ProblemSerializer, "A problem.")},
+    )
+    async def post(self, request: Request, message_id: uuid.UUID) -> HttpResponseBase:
+        message = await self.get_message(request, message_id)
+        given = FeedbackSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return Response(message_body(await sync_to_async(services.rate)(message=message, **given.validated_data)))
+
+    @extend_schema(
+        operation_id="message_feedback_delete",
+        summary="Take a rating back",
+        responses={200: MessageSerializer, **_PROBLEMS, 409: OpenApiResponse(ProblemSerializer, "A problem.")},
+    )
+    async def delete(self, request: Request, message_id: uuid.UUID) -> HttpResponseBase:
+        message = await self.get_message(request, message_id)
+        return Response(message_body(await sync_to_async(services.rate)(message=message, rating="")))
 
 
 def _tenant_of(request: Request) -> Tenant:

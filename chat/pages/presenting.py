@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -12,6 +13,7 @@ from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
 from chat.models import Message
+from chat.pages.dates import shown_date
 from chat.rendering import direction_of, local_digits, render_answer
 from core.states import State
 
@@ -44,6 +46,8 @@ class Source:
     quote: str
     quote_direction: str
     address: str
+    read_at: str
+    read_on: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Answer:
     sources: Sequence[Source]
     is_quoted: bool
     failure: str
+    rating: str
 
     @property
     def is_over(self) -> bool:
@@ -99,6 +104,7 @@ def answer_of(message: Message) -> Answer:
         citations=message.citations,
         model=message.model,
         error_code=message.error_code,
+        rating=message.rating,
     )
 
 
@@ -117,6 +123,7 @@ def present(
     citations: list[dict[str, Any]],
     model: str = "",
     error_code: str = "",
+    rating: str = "",
 ) -> Answer:
     """Return the answer so far, or the whole of it."""
     if citations and all(citation.get("nearest") for citation in citations):
@@ -128,6 +135,7 @@ def present(
         sources=[_source(citation) for citation in citations],
         is_quoted=model == EXTRACTIVE and state in (State.DONE, "stopped") and bool(citations),
         failure=str(FAILURES.get(error_code, FAILURE)) if state == State.FAILED else "",
+        rating=rating,
     )
 
 
@@ -136,6 +144,7 @@ def _source(citation: dict[str, Any]) -> Source:
     parts = urlsplit(url)
     is_web = parts.scheme in ("http", "https")
     words = _plain(str(citation.get("quote", "")))
+    read_at = str(citation.get("fetched_at", ""))
     title = str(citation.get("title") or "") or unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
     return Source(
         n=number,
@@ -146,6 +155,8 @@ def _source(citation: dict[str, Any]) -> Source:
         quote=words,
         quote_direction=direction_of(words) or "auto",
         address=url.partition("#")[0] + text_fragment(words) if is_web else "",
+        read_at=read_at,
+        read_on=shown_date(datetime.fromisoformat(read_at).date(), get_language() or "en") if read_at else "",
     )
 
 

@@ -63,6 +63,7 @@ class Reader:
             citations=self.body["citations"],
             model=self.body["model"],
             error_code=(self.body["error"] or {}).get("code", ""),
+            rating=self.body["rating"] or "",
         )
 
 

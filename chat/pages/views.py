@@ -112,6 +112,20 @@ def stop(request: HttpRequest, message_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
+def rate(request: HttpRequest, message_id: uuid.UUID) -> HttpResponse:
+    """Take ``rating``: up, down, or empty to take it back."""
+    message = _own_message(request.user, message_id)
+    rating = request.POST.get("rating", "")
+    if rating not in {"", *Message.Rating.values}:
+        return HttpResponse(status=400)
+    try:
+        services.rate(message=message, rating=rating)
+    except PasokhError as exc:
+        return HttpResponse(status=exc.status)
+    return HttpResponse(status=204)
+
+
+@require_POST
 @never_cache
 def dismiss(request: HttpRequest, receipt_id: int) -> HttpResponse:
     """Mark the member's own copy as read; return the notices of its tenant that are left, as HTML."""

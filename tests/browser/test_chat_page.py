@@ -83,7 +83,12 @@ def test_ask_read_the_answer_and_open_its_source(log_in):
     page.keyboard.press("Escape")
     expect(source).to_be_hidden()
     expect(page.locator(".cite")).to_be_focused()
+    helpful = page.get_by_role("button", name="Helpful", exact=True)
+    helpful.click()
+    expect(helpful).to_have_attribute("aria-pressed", "true")
     page.reload()
+    expect(helpful).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".source-text time")).to_contain_text("read on")
     expect(page.locator(".exchange .prose")).to_contain_text("within 30 days of delivery")
 
 

@@ -1,10 +1,12 @@
 import asyncio
 import json
 import uuid
+from datetime import datetime
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
+from django.utils import timezone
 
 from chat import services
 from chat.models import Message
@@ -63,6 +65,7 @@ async def test_a_query_waits_and_returns_the_answer_with_its_source(post, site, 
     body = response.json()
     assert response.status_code == 200, body
     assert "within 30 days of delivery. [1]" in body["answer"]
+    assert datetime.fromisoformat(body["citations"][0].pop("fetched_at")) <= timezone.now()
     assert body["citations"][0] | {"title": ""} == {
         "n": 1,
         "url": "https://acme.example/refunds",

@@ -2,6 +2,7 @@
 
 import { showCitation } from "./citation.js";
 import { dismiss } from "./notices.js";
+import { rate } from "./rating.js";
 import { follow } from "./stream.js";
 import { texts } from "./texts.js";
 
@@ -288,6 +289,11 @@ const actions = {
   jump,
   copy,
   dismiss: async (button) => complain(await dismiss(button, composer.elements.csrfmiddlewaretoken.value)),
+  rate: async (button) => {
+    const { said = "", complaint = "" } = await rate(button, composer.elements.csrfmiddlewaretoken.value);
+    complain(complaint);
+    say(said);
+  },
   "open-side": openSide,
   "close-side": closeSide,
   suggest: (button) => ask(button.textContent),
