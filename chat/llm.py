@@ -1,30 +1,30 @@
 """The one door to a language model: any server that speaks OpenAI's chat completions.
 
-The SDK's asynchronous client runs on an event loop of the calling thread, so that a silent model can be given up at
-any moment: when the person presses Stop, at the deadline, or after too long a silence. Closing it closes the
-connection, which is how a server learns that nobody listens.
+A silent model can be given up at any moment: when the person presses Stop, at the deadline, or after too long a
+silence. That closes the connection, which is how a server learns that nobody listens.
 """
 
 import asyncio
+import json
 import logging
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
-from functools import cache
-from typing import TypedDict
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, suppress
+from typing import Any, TypedDict
 
-import httpx2
-import openai
 from django.conf import settings
-from openai.types.chat import ChatCompletionMessageParam
 
+from chat import model_connection
 from chat.errors import AnsweringError
+from chat.model_connection import Address, Connection, ConnectionLostError
+from chat.pulse import pulse
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 0.25
 RETRY_AFTER_MAX_SECONDS = 2.0
+LINE_MAX_BYTES = 1_000_000
+OK = 200
 
 
 class LLMError(AnsweringError):
@@ -36,6 +36,7 @@ class LLMUnavailableError(LLMError):
 
     status = 503
     code = "llm_unavailable"
+    retry_after_seconds = 0.5
 
 
 class LLMRefusedError(LLMError):
@@ -60,156 +61,266 @@ class Turn(TypedDict):
     content: str
 
 
-def stream(turns: list[Turn], *, should_stop: Callable[[], bool]) -> Iterator[str]:
-    """Yield the model's text as it comes, an empty string at least every quarter second of silence.
+class _StoppedError(Exception):
+    """Nobody waits for the answer any more."""
 
-    Ends early, without an error, once ``should_stop`` is true. One second try, only before the first text.
+
+class _Watch:
+    """Knows when to give an answer up."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self.should_stop = should_stop
+        self._deadline = time.monotonic() + settings.CHAT_ANSWER_DEADLINE_SECONDS
+        self.begin()
+
+    def begin(self) -> None:
+        self._patience = settings.LLM_FIRST_TOKEN_TIMEOUT_SECONDS
+        self._silent_since = time.monotonic()
+
+    def heard(self) -> None:
+        self._patience = settings.LLM_IDLE_TIMEOUT_SECONDS
+        self._silent_since = time.monotonic()
+
+    def is_too_late(self) -> bool:
+        now = time.monotonic()
+        return now > self._deadline or now - self._silent_since > self._patience
+
+    def look(self) -> None:
+        """Raise if it is no use to go on."""
+        if self.should_stop():
+            raise _StoppedError
+        if self.is_too_late():
+            raise LLMTimeoutError("The language model took too long to answer.")
+
+
+async def stream(turns: list[Turn], *, should_stop: Callable[[], bool]) -> AsyncGenerator[str, None]:
+    """Yield the model's text as it comes, after the first piece at most at every beat of the pulse.
+
+    Ends early, without an error, soon after ``should_stop`` becomes true. One second try, only before the first text.
 
     Raises:
         LLMUnavailableError, LLMRefusedError, LLMTimeoutError, LLMBrokenStreamError: named after what happened.
     """
-    deadline = time.monotonic() + settings.CHAT_ANSWER_DEADLINE_SECONDS
-    with asyncio.Runner() as runner:
-        try:
-            yield from _try_twice(runner, turns, deadline, should_stop)
-        finally:
-            runner.run(_finish_generators())
-
-
-def _try_twice(
-    runner: asyncio.Runner, turns: list[Turn], deadline: float, should_stop: Callable[[], bool]
-) -> Iterator[str]:
+    watch = _Watch(should_stop)
     has_begun = False
     for is_last_try in (False, True):
+        watch.begin()
         try:
-            for text in _watched(runner, _texts(turns), deadline, should_stop):
-                has_begun = has_begun or bool(text)
-                yield text
+            async with aclosing(_texts(turns, watch)) as texts:
+                async for text in texts:
+                    has_begun = True
+                    yield text
+        except _StoppedError:
+            return
         except LLMUnavailableError as exc:
             if has_begun or is_last_try:
                 raise
-            yield from _pause(exc, should_stop)
+            await _pause(min(exc.retry_after_seconds, RETRY_AFTER_MAX_SECONDS), should_stop)
         else:
             return
 
 
-def _pause(error: LLMUnavailableError, should_stop: Callable[[], bool]) -> Iterator[str]:
-    wait = min(getattr(error.__cause__, "retry_after", None) or 0.5, RETRY_AFTER_MAX_SECONDS)
-    until = time.monotonic() + wait
-    while time.monotonic() < until and not should_stop():
-        time.sleep(min(LOOK_EVERY_SECONDS, wait))
-        yield ""
+async def _pause(seconds: float, should_stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not should_stop() and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(LOOK_EVERY_SECONDS, left))
 
 
-def _watched(
-    runner: asyncio.Runner, texts: AsyncIterator[str], deadline: float, should_stop: Callable[[], bool]
-) -> Iterator[str]:
-    """Pull the texts through the loop, looking up between them; whatever ends it closes the connection."""
-    silent_since = time.monotonic()
-    patience = settings.LLM_FIRST_TOKEN_TIMEOUT_SECONDS
-    waiting: asyncio.Task[str | None] | None = None
+async def _texts(turns: list[Turn], watch: _Watch) -> AsyncGenerator[str, None]:
+    """Yield the texts of one call."""
+    answer = await _begun(turns, watch)
     try:
-        while not should_stop():
-            waiting = waiting or runner.get_loop().create_task(_next(texts))
-            runner.run(_wait_briefly(waiting))
-            now = time.monotonic()
-            if waiting.done():
-                text, waiting = waiting.result(), None
-                if text is None:
-                    return
-                if text:
-                    silent_since, patience = now, settings.LLM_IDLE_TIMEOUT_SECONDS
+        while not answer.is_whole:
+            is_over = answer.connection.is_over  # before taking: then nothing more comes
+            if text := answer.take():
                 yield text
-            elif now - silent_since > patience or now > deadline:
-                raise LLMTimeoutError("The language model took too long to answer.")
-            else:
-                yield ""
-            if now > deadline:
-                raise LLMTimeoutError("The language model took too long to answer.")
-    finally:
-        if waiting:
-            runner.run(_cancel(waiting))
-
-
-async def _next(texts: AsyncIterator[str]) -> str | None:
-    return await anext(texts, None)
-
-
-async def _wait_briefly(task: asyncio.Task[str | None]) -> None:
-    await asyncio.wait([task], timeout=LOOK_EVERY_SECONDS)
-
-
-async def _cancel(task: asyncio.Task[str | None]) -> None:
-    task.cancel()
-    await asyncio.wait([task], timeout=1)
-
-
-async def _finish_generators() -> None:
-    await asyncio.get_running_loop().shutdown_asyncgens()
-
-
-async def _texts(turns: list[Turn]) -> AsyncIterator[str]:
-    """Yield the texts of one call; every failure of SDK, network or protocol gets one of our names."""
-    try:
-        async for text in _call(turns):
-            yield text
-    except (openai.APITimeoutError, httpx2.TimeoutException) as exc:  # while connecting or sending
-        raise LLMUnavailableError("The language model does not answer.") from exc
-    except openai.APIStatusError as exc:
-        raise _of_status(exc) from _with_retry_after(exc)
-    except (openai.APIConnectionError, httpx2.HTTPError) as exc:
-        raise LLMUnavailableError("The language model cannot be reached.") from exc
-    except (openai.OpenAIError, ValueError, TypeError, AttributeError, KeyError, IndexError) as exc:
-        raise LLMBrokenStreamError("The language model sent something that is not an answer.") from exc
-
-
-async def _call(turns: list[Turn]) -> AsyncIterator[str]:
-    messages: list[ChatCompletionMessageParam] = turns  # type: ignore[assignment]
-    # Silence is watched by `_watched`, so that reading has no limit of its own here.
-    timeout = httpx2.Timeout(settings.LLM_CONNECT_TIMEOUT_SECONDS, read=None)
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx2.AsyncClient(verify=_ssl_context(), timeout=timeout))
-        client = openai.AsyncOpenAI(
-            base_url=settings.LLM_BASE_URL,
-            api_key=settings.LLM_API_KEY or "none",
-            http_client=http,
-            max_retries=0,
-            timeout=timeout,
-        )
-        chunks = await client.chat.completions.create(
-            model=settings.LLM_MODEL or "default",
-            messages=messages,
-            stream=True,
-            max_tokens=settings.LLM_MAX_TOKENS,
-            temperature=0.1,
-        )
-        stack.push_async_callback(chunks.close)
-        async for chunk in chunks:
-            if not chunk.choices:
-                continue
-            choice = chunk.choices[0]
-            if choice.delta is not None and choice.delta.content:
-                yield str(choice.delta.content)
-            if choice.finish_reason:
+            if answer.failure:
+                raise answer.failure
+            if answer.is_whole:
                 return
-    raise LLMBrokenStreamError("The language model stopped in the middle of its answer.")
+            if is_over:
+                raise LLMBrokenStreamError("The language model stopped in the middle of its answer.")
+            await answer.news()
+    finally:
+        answer.leave()
 
 
-def _of_status(exc: openai.APIStatusError) -> LLMError:
-    log.warning("the language model answered with status %s", exc.status_code)
-    if exc.status_code in (408, 409, 425, 429) or exc.status_code >= 500:  # noqa: PLR2004
-        return LLMUnavailableError("The language model is busy or out of order. Please try again in a moment.")
-    return LLMRefusedError("The language model refuses the request; its configuration needs a look.")
+async def _begun(turns: list[Turn], watch: _Watch) -> "_Answer":
+    """Ask, and return the answer as it begins; a kept connection that the server has just closed costs nothing."""
+    try:
+        address = Address.of(settings.LLM_BASE_URL, "/chat/completions")
+    except ValueError as exc:
+        raise LLMRefusedError("The address of the language model is no URL; its configuration needs a look.") from exc
+    request = _request(turns)
+    if kept := model_connection.take_kept(address):
+        with suppress(ConnectionLostError):
+            return await _Answer(kept, watch).begin(request)
+    answer = _Answer(await _connected(address, watch), watch)
+    try:
+        return await answer.begin(request)
+    except ConnectionLostError as exc:
+        raise LLMUnavailableError("The language model cannot be reached.") from exc
 
 
-def _with_retry_after(exc: openai.APIStatusError) -> openai.APIStatusError:
-    value = exc.response.headers.get("Retry-After", "")
-    if value.isascii() and value.isdigit():
-        exc.retry_after = float(value)  # type: ignore[attr-defined]
-    return exc
+def _request(turns: list[Turn]) -> bytes:
+    request = {
+        "model": settings.LLM_MODEL or "default",
+        "messages": turns,
+        "stream": True,
+        "max_tokens": settings.LLM_MAX_TOKENS,
+        "temperature": 0.1,
+    }
+    return json.dumps(request, ensure_ascii=False).encode(errors="replace")
 
 
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """Return the system's trust, loaded once: loading it takes longer than asking."""
-    return ssl.create_default_context()
+async def _connected(address: Address, watch: _Watch) -> Connection:
+    connecting = asyncio.ensure_future(model_connection.connect(address, seconds=settings.LLM_CONNECT_TIMEOUT_SECONDS))
+    try:
+        while not connecting.done():
+            watch.look()
+            await asyncio.wait([connecting], timeout=LOOK_EVERY_SECONDS)
+        return connecting.result()
+    except OSError as exc:
+        raise LLMUnavailableError("The language model cannot be reached.") from exc
+    finally:
+        connecting.cancel()
+
+
+class _Answer:
+    """One answer while it comes. Whatever ends it early closes the connection."""
+
+    def __init__(self, connection: Connection, watch: _Watch) -> None:
+        self.connection = connection
+        self.is_whole = False
+        self.failure: LLMBrokenStreamError | None = None
+        self._watch = watch
+        self._is_urgent = True  # until the first text has come
+        self._woken: asyncio.Future[None] | None = None
+        self._events = _Events()
+
+    async def begin(self, request: bytes) -> "_Answer":
+        """Send the request and wait for the head of its answer."""
+        self.connection.on_news = self._on_news
+        pulse().add(self._on_beat)
+        try:
+            self.connection.send(_headers(), request)
+            while not self.connection.has_headers:
+                if self.connection.is_lost:
+                    raise ConnectionLostError
+                await self.news()
+            if self.connection.status != OK:
+                raise _of_status(self.connection)
+        except BaseException:
+            self.leave()
+            raise
+        return self
+
+    async def news(self) -> None:
+        """Wait until something came, at once for the first text, later at a beat; raise when it is time to give up."""
+        if not (self._is_urgent and self.connection.has_news):
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+        self._watch.look()
+
+    def take(self) -> str:
+        """Return the text that came; what is not the protocol becomes ``failure``, after the text before it."""
+        data = self.connection.take()
+        text = ""
+        try:
+            for chunk in self._events.feed(data + b"\n\n" if self.connection.is_over else data):
+                piece, self.is_whole = _read(chunk)
+                text += piece
+                if self.is_whole:
+                    break
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as exc:
+            self.failure = LLMBrokenStreamError("The language model sent something that is not an answer.")
+            self.failure.__cause__ = exc
+        if text:
+            self._is_urgent = False
+            self._watch.heard()
+        return text
+
+    def leave(self) -> None:
+        pulse().remove(self._on_beat)
+        if self.is_whole:
+            self.connection.leave()
+        else:
+            self.connection.close()
+
+    def _on_news(self) -> None:
+        if self._is_urgent or self.connection.is_over:
+            self._wake()
+
+    def _on_beat(self) -> None:
+        if self.connection.has_news or self._watch.should_stop() or self._watch.is_too_late():
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+
+class _Events:
+    """The data of server-sent events, as bytes arrive."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the data of each event that is complete.
+
+        Raises:
+            ValueError: if a line is too long.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_MAX_BYTES:
+            raise ValueError("endless line")
+        for line in lines:
+            stripped = line.rstrip(b"\r")
+            if stripped.startswith(b"data:"):
+                self._data.append(stripped[5:].lstrip(b" "))
+            elif not stripped and self._data:
+                yield b"\n".join(self._data)
+                self._data = []
+
+
+def _read(event: bytes) -> tuple[str, bool]:
+    """Return the text in one event and whether it is the answer's last.
+
+    Raises:
+        ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError: if it is none of the protocol's.
+    """
+    if event == b"[DONE]":
+        return "", False
+    chunk: dict[str, Any] = json.loads(event)
+    if chunk.get("error"):
+        raise ValueError("the server reports an error")
+    if not chunk.get("choices"):
+        return "", False
+    choice = chunk["choices"][0]
+    text = (choice.get("delta") or {}).get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError("content that is no text")
+    return text, bool(choice.get("finish_reason"))
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "Authorization": f"Bearer {settings.LLM_API_KEY or 'none'}",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+        "User-Agent": "Pasokh",
+    }
+
+
+def _of_status(connection: Connection) -> LLMError:
+    status = connection.status
+    log.warning("the language model answered with status %s", status)
+    if status not in (408, 409, 425, 429) and status < 500:  # noqa: PLR2004
+        return LLMRefusedError("The language model refuses the request; its configuration needs a look.")
+    error = LLMUnavailableError("The language model is busy or out of order. Please try again in a moment.")
+    retry_after = connection.headers.get(b"retry-after", b"")
+    if retry_after.isdigit():
+        error.retry_after_seconds = float(retry_after)
+    return error

@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 MAX_ENTRIES = 5000
 KEEP_SECONDS = 3600
-FLUSH_SECONDS = 0.12
 RETRY_SECONDS = 2.0
 LAST_EVENTS = ("done", "error")
 SCAN_COUNT = 1000
+Event = tuple[str, dict[str, Any]]  # name, data
+Entry = tuple[str, int, dict[str, Any]]  # name, attempt, data
 NEVER = -1  # what Redis calls the rest of an endless life
 END = "end"  # what the bell says when the last event is written
 
@@ -35,22 +36,25 @@ def bell_of(message_id: uuid.UUID | str) -> str:
     return f"chat:bell:{message_id}"
 
 
-def append(message_id: uuid.UUID | str, entries: list[tuple[str, int, dict[str, Any]]]) -> None:
-    """Write events and ring those who wait for them, in one round trip.
+def append(message_id: uuid.UUID, entries: list[Entry]) -> None:
+    """Write one message's events; see `append_all`."""
+    append_all({message_id: entries})
+
+
+def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> None:
+    """Write events of any number of messages and ring those who wait for them, in one round trip.
 
     Raises:
         RedisError: if Redis is away.
     """
     pipe = client().pipeline(transaction=False)
-    for event, attempt, data in entries:
-        fields: dict[Any, Any] = {
-            "event": event,
-            "attempt": attempt,
-            "data": json.dumps(data, ensure_ascii=False),
-        }
-        pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True)
-    pipe.expire(key_of(message_id), KEEP_SECONDS)
-    pipe.publish(bell_of(message_id), END if entries[-1][0] in LAST_EVENTS else "")
+    for message_id, entries in entries_of.items():
+        for event, attempt, data in entries:
+            fields: dict[Any, Any] = {"event": event, "attempt": attempt, "data": json.dumps(data, ensure_ascii=False)}
+            pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True)
+        if entries[0][0] not in ("delta", "sources"):  # the first of an attempt and the last; between them it stays set
+            pipe.expire(key_of(message_id), KEEP_SECONDS)
+        pipe.publish(bell_of(message_id), END if entries[-1][0] in LAST_EVENTS else "")
     pipe.execute()
 
 
@@ -75,70 +79,72 @@ def end_endless(limit: int) -> int:
 
 
 class Writer:
-    """Writes one attempt's events, text at most once per `FLUSH_SECONDS`.
+    """Gathers one attempt's events; written by `flush`, or together with others' by `chat.flushing`.
 
     When Redis fails, it is left alone for a while; then the whole text so far is written again after a ``reset``.
     """
 
     def __init__(self, message_id: uuid.UUID, attempt: int) -> None:
-        self._message_id = message_id
+        self.message_id = message_id
         self._attempt = attempt
-        self._text = ""
-        self._unsent = ""
+        self._text: list[str] = []
+        self._waiting: list[Event] = [("reset", {})] if attempt > 1 else []
         self._sources: dict[str, Any] | None = None
-        self._flushed_at = 0.0
         self._broken_until = 0.0
-        if attempt > 1:
-            self._write([("reset", {})])
 
     @property
     def text(self) -> str:
-        return self._text
+        return "".join(self._text)
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._waiting)
 
     def status(self, state: str) -> None:
-        self._write([("status", {"state": state})])
+        self._waiting.append(("status", {"state": state}))
 
     def sources(self, citations: list[dict[str, Any]]) -> None:
-        self.flush()
         self._sources = {"citations": citations}
-        self._write([("sources", self._sources)])
+        self._waiting.append(("sources", self._sources))
 
     def delta(self, text: str) -> None:
-        self._text += text
-        self._unsent += text
-        self.tick()
-
-    def tick(self) -> None:
-        """Send what waits, if it is time."""
-        if self._unsent and time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._unsent:
-            unsent, self._unsent = self._unsent, ""
-            self._flushed_at = time.monotonic()
-            self._write([("delta", {"text": unsent})])
+        self._text.append(text)
+        if self._waiting and self._waiting[-1][0] == "delta":
+            self._waiting[-1][1]["text"] += text
+        else:
+            self._waiting.append(("delta", {"text": text}))
 
     def end(self, event: str, body: dict[str, Any]) -> None:
+        """Write the last event and whatever waits before it."""
+        self._waiting.append((event, body))
         self.flush()
-        self._write([(event, body)])
 
-    def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
-        now = time.monotonic()
-        is_last = events[-1][0] in LAST_EVENTS
-        if now < self._broken_until and not is_last:
-            return
-        if self._broken_until:
-            events = self._all_again() + [event for event in events if event[0] not in ("delta", "sources")]
+    def flush(self) -> None:
+        """Write what waits, in a round trip of its own."""
+        entries = self.take()
         try:
-            append(self._message_id, [(name, self._attempt, data) for name, data in events])
-            self._broken_until = 0.0
+            if entries:
+                append(self.message_id, entries)
         except RedisError as exc:
             log.warning("chat stream not written: %s", type(exc).__name__)
-            self._broken_until = time.monotonic() + RETRY_SECONDS
+            self.failed()
 
-    def _all_again(self) -> list[tuple[str, dict[str, Any]]]:
-        events: list[tuple[str, dict[str, Any]]] = [("reset", {})]
-        if self._sources:
-            events.append(("sources", self._sources))
-        return [*events, ("delta", {"text": self._text[: len(self._text) - len(self._unsent)]})]
+    def take(self) -> list[Entry]:
+        """Return what waits, which then counts as written; nothing for a while after a failure."""
+        waiting, self._waiting = self._waiting, []
+        is_end = bool(waiting) and waiting[-1][0] in LAST_EVENTS
+        if time.monotonic() < self._broken_until and not is_end:
+            return []
+        if self._broken_until and waiting:
+            waiting = self._all_again() + [event for event in waiting if event[0] not in ("delta", "sources", "reset")]
+            self._broken_until = 0.0
+        return [(name, self._attempt, data) for name, data in waiting]
+
+    def failed(self) -> None:
+        """Note that what was taken last did not reach Redis."""
+        self._broken_until = time.monotonic() + RETRY_SECONDS
+
+    def _all_again(self) -> list[Event]:
+        sources: list[Event] = [("sources", self._sources)] if self._sources else []
+        text: list[Event] = [("delta", {"text": self.text})] if self._text else []
+        return [("reset", {}), *sources, *text]

@@ -131,7 +131,7 @@ class Work:
             message.refresh_from_db()
             accounts.settle(message)
         self._writer.end("error" if state == State.FAILED else "done", message_body(message))
-        if draft.slot and draft.is_whole:
+        if draft.slot and draft.is_whole and not self._lease.is_over:
             draft.slot.keep(answer=text, citations=message.citations, finish_reason=draft.finish_reason)
 
 

@@ -1,5 +1,7 @@
 """Giving database sessions back while a person or a thread merely waits."""
 
+import select
+
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import connection, connections
 
@@ -7,6 +9,19 @@ from django.db import connection, connections
 def release_connection() -> None:
     """Close this thread's session; the next query opens another. Inside a transaction it stays open."""
     if not connection.in_atomic_block:
+        connection.close()
+
+
+def close_unsound() -> None:
+    """Close this thread's session if a statement failed in it or the server has left; a sound one is kept.
+
+    A session that the server has closed is readable: that costs one system call to see, a query to ask for.
+    """
+    if connection.connection is None:
+        return
+    waiting = select.poll()
+    waiting.register(connection.connection, select.POLLIN)
+    if connection.errors_occurred or waiting.poll(0):
         connection.close()
 
 

@@ -152,6 +152,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = False
 CELERY_RESULT_EXPIRES = None
+ANSWER_THREADS = env.int("ANSWER_THREADS", default=8)  # of a chat worker, for short work; answers wait without one
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
@@ -257,6 +258,10 @@ EMBEDDING_TIMEOUT_SECONDS = env.float("EMBEDDING_TIMEOUT_SECONDS", default=30.0)
 EMBEDDING_INPUT_MAX_CHARS = 2000
 KNOWLEDGE_CHUNK_MAX_CHARS = 1200
 KNOWLEDGE_DOCUMENT_MAX_CHARS = env.int("KNOWLEDGE_DOCUMENT_MAX_CHARS", default=400_000)
+KNOWLEDGE_FILE_MAX_BYTES = env.int("KNOWLEDGE_FILE_MAX_BYTES", default=10_000_000)  # PDF, DOCX and the like
+KNOWLEDGE_FILE_MAX_PAGES = env.int("KNOWLEDGE_FILE_MAX_PAGES", default=500)
+KNOWLEDGE_FILE_SECONDS = 15  # then what has been read so far has to do
+KNOWLEDGE_FILE_MEMORY_BYTES = 512 * 2**20
 FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago is read again; 0: never for its age
 REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
 KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again

@@ -18,6 +18,7 @@ import structlog
 from celery import bootsteps, signals
 from redis import RedisError
 
+from core.continuing import GOES_ON
 from core.redis import client
 
 log = structlog.get_logger(__name__)
@@ -144,10 +145,10 @@ def begin(task: Any, **_kwargs: Any) -> None:
         recorder.count(queue, "wait", max(0.0, now - sent_at))  # clocks of two machines may differ
 
 
-def end(task: Any, **_kwargs: Any) -> None:
-    """Count how long the task ran."""
+def end(task: Any, retval: Any, **_kwargs: Any) -> None:
+    """Count how long the task ran; one that goes on ends again."""
     queue, began_at = queue_of(task), getattr(task.request, "began_at", None)
-    if queue and began_at is not None:
+    if queue and began_at is not None and retval is not GOES_ON:
         recorder.count(queue, "run", max(0.0, time.time() - began_at))
         recorder.write()
 

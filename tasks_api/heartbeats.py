@@ -29,7 +29,7 @@ FORGOTTEN_AFTER_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker as it last reported; ``pool`` is ``prefork`` or ``threads``."""
+    """A worker as it last reported; ``pool`` is ``prefork``, ``threads`` or ``asyncio``."""
 
     name: str
     boot: str
@@ -75,7 +75,7 @@ def report(consumer: Any) -> None:
     body = {
         "boot": str(ThisWorker.boot),
         "pid": os.getpid(),
-        "pool": type(pool).__module__.rpartition(".")[2].replace("thread", "threads"),
+        "pool": type(pool).__module__.rpartition(".")[2].removesuffix("_pool").replace("thread", "threads"),
         "queues": sorted(queue.name for queue in consumer.task_consumer.queues),
         "concurrency": pool.num_processes,
         "active": len(worker_state.active_requests),

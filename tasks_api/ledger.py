@@ -19,6 +19,7 @@ from celery import signals, states
 from django.db import connection, transaction
 from django.utils.dateparse import parse_datetime
 
+from core.continuing import GOES_ON
 from tasks_api.models import TaskState
 
 log = structlog.get_logger(__name__)
@@ -182,8 +183,8 @@ def started(task: Any, task_id: str, kwargs: dict[str, Any], **_kwargs: Any) -> 
 
 @never_raise
 def finished(task: Any, task_id: str, retval: Any, state: str, **_kwargs: Any) -> None:
-    """Note the end. A retry was noted when it was published; an ignored task is left as it is."""
-    if task.request.is_eager or state not in (states.SUCCESS, states.FAILURE):
+    """Note the end. A retry was noted when it was published; an ignored task is left as it is, one that goes on too."""
+    if task.request.is_eager or retval is GOES_ON or state not in (states.SUCCESS, states.FAILURE):
         return
     values = {"id": _uuid(task_id), "state": TaskState.DONE, "error": ""}
     if values["id"] is None:

@@ -1,10 +1,9 @@
-"""Answers on their way into the cache and out of it."""
+"""Answers out of the cache, and what may go into it."""
 
 from collections.abc import Iterator, Sequence
 
 from chat.answering.pieces import Citation, Ending, FromCache, Piece, Sources, Text
 from chat.models import CachedAnswer
-from chat.query_cache import Slot
 from knowledge import services
 from knowledge.search import Passage
 
@@ -33,18 +32,3 @@ def may_keep(passages: Sequence[Passage]) -> bool:
     So it is while the embedding model is away, and nothing would end that answer's time when it is back.
     """
     return not passages or any(passage.cosine is not None for passage in passages)
-
-
-def recorded(pieces: Iterator[Piece], slot: Slot) -> Iterator[Piece]:
-    """Yield the pieces, and keep the answer if they come to their end; one that was stopped or failed is not kept."""
-    text = ""
-    citations: list[Citation] = []
-    for piece in pieces:
-        match piece:
-            case Text(text=more):
-                text += more
-            case Sources(citations=so_far):
-                citations = so_far
-            case Ending(finish_reason=reason):
-                slot.keep(answer=text, citations=[dict(citation) for citation in citations], finish_reason=reason)
-        yield piece

@@ -6,10 +6,10 @@ numbers that cite nothing, links and images never leave (chat/answering/citing.p
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 
+from chat import llm
 from chat.answering import not_found
 from chat.answering.citing import Citing
 from chat.answering.pieces import Ending, Piece, Sources, Text
@@ -17,12 +17,6 @@ from chat.models import Message
 from core.states import State
 from knowledge.search import Passage
 from knowledge.text import language_of, words
-
-if TYPE_CHECKING:
-    from chat import llm
-
-# Named, not imported: the SDK behind it costs each process 40 MB and a third of a second, also where no model is set.
-LLM_MODULE = "chat.llm"
 
 TURNS_MAX = 3
 TURN_MAX_CHARS = 800
@@ -57,40 +51,52 @@ def search_query(question: str, turns: Sequence[Message]) -> str:
     return question
 
 
-def answer(
+async def answer(
     question: str, passages: Sequence[Passage], turns: Sequence[Message], should_stop: Callable[[], bool]
-) -> Iterator[Piece]:
+) -> AsyncGenerator[Piece, None]:
     """Yield the model's text with its citations checked and numbered by first use.
 
     Raises:
-        LLMError: if the model fails.
+        LLMError: if the model fails; what was yielded stays valid.
     """
     shown = _within_budget(passages)
     citing = Citing(shown)
-    opening = ""  # held back while it may still become NO_ANSWER
     has_begun = False
-    for text in import_module(LLM_MODULE).stream(_prompt(question, shown, turns), should_stop=should_stop):
-        if not has_begun:
-            opening += text
-            if NO_ANSWER.startswith(opening.strip()) or opening.strip().startswith(NO_ANSWER):
-                yield Text("")
-                continue
-            has_begun, text = True, opening.lstrip()  # noqa: PLW2901
-        yield from _checked(citing, citing.feed(text))
-    if should_stop():
-        yield from _checked(citing, citing.end())
+    async with aclosing(llm.stream(_prompt(question, shown, turns), should_stop=should_stop)) as texts:
+        async for text in _without_no_answer(texts):
+            has_begun = True
+            for piece in _checked(citing, citing.feed(text)):
+                yield piece
+    is_stopped = should_stop()
+    if not has_begun and not is_stopped:
+        for piece in not_found.answer(question, passages):
+            yield piece
         return
-    if not has_begun:
-        yield from not_found.answer(question, passages)
-        return
-    yield from _checked(citing, citing.end())
-    yield Ending(Message.FinishReason.ANSWERED)
+    for piece in _checked(citing, citing.end()):
+        yield piece
+    if not is_stopped:
+        yield Ending(Message.FinishReason.ANSWERED)
+
+
+async def _without_no_answer(texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """Yield the texts, or nothing if they say no more than NO_ANSWER."""
+    opening = ""  # held back while it may still become that
+    has_begun = False
+    async for text in texts:
+        if has_begun:
+            yield text
+            continue
+        opening += text
+        if not (NO_ANSWER.startswith(opening.strip()) or opening.strip().startswith(NO_ANSWER)):
+            has_begun = True
+            yield opening.lstrip()
 
 
 def _checked(citing: Citing, text: str) -> Iterator[Piece]:
     if citing.has_news:
         yield Sources(citing.citations())
-    yield Text(text)
+    if text:
+        yield Text(text)
 
 
 def _within_budget(passages: Sequence[Passage]) -> list[Passage]:
@@ -104,7 +110,7 @@ def _within_budget(passages: Sequence[Passage]) -> list[Passage]:
     return taken
 
 
-def _prompt(question: str, passages: Sequence[Passage], turns: Sequence[Message]) -> "list[llm.Turn]":
+def _prompt(question: str, passages: Sequence[Passage], turns: Sequence[Message]) -> list[llm.Turn]:
     mark = secrets.token_hex(4)
     rules = _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language_of(question)], mark=mark)
     shown = "\n\n".join(

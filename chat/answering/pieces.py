@@ -1,8 +1,10 @@
 """What an answer is made of while it is written."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
+from chat.query_cache import Slot
 from knowledge.search import Passage
 
 
@@ -39,7 +41,7 @@ class FromCache:
 
 @dataclass(frozen=True)
 class Text:
-    """More of the answer; empty when nothing came for a while."""
+    """More of the answer."""
 
     text: str
 
@@ -58,4 +60,18 @@ class Ending:
     finish_reason: str
 
 
-Piece = Author | FromCache | Text | Sources | Ending
+@dataclass(frozen=True)
+class MayKeep:
+    """The whole answer may be kept for the next one who asks the same; comes before any text."""
+
+    slot: Slot
+
+
+Piece = Author | FromCache | Text | Sources | MayKeep | Ending
+
+
+@dataclass(frozen=True)
+class ByModel:
+    """The rest of the answer is a model's: it takes seconds, so it is to be read on an event loop."""
+
+    pieces: AsyncGenerator[Piece, None]

@@ -1,26 +1,22 @@
 """The steps of answering: small talk, the cache, search, then a model if there is one, else the site's sentences."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from django.conf import settings
 
 from chat import query_cache
 from chat.answering import caching, extractive, generated, not_found, smalltalk
-from chat.answering.pieces import Author, Ending, Piece, Text
+from chat.answering.pieces import Author, ByModel, Ending, MayKeep, Piece, Text
 from chat.models import Message
-from core.database import release_connection
-from knowledge.search import Passage, search
+from knowledge.search import search
 
 PASSAGES = 8
 
 
-def answer(message: Message, *, should_stop: Callable[[], bool]) -> Iterator[Piece]:
-    """Yield the answer piece by piece, an `Ending` last; fewer pieces if ``should_stop`` becomes true.
+def answer(message: Message, *, should_stop: Callable[[], bool]) -> Iterator[Piece | ByModel]:
+    """Yield the answer piece by piece, an `Ending` last; a model's part comes as one `ByModel` instead of its pieces.
 
-    No database session is held while a model writes.
-
-    Raises:
-        AnsweringError: if the model fails; what was yielded stays valid.
+    The model's part ends early once ``should_stop`` becomes true.
     """
     question = message.question
     if reply := smalltalk.reply_to(question, message.tenant.name):
@@ -37,9 +33,12 @@ def answer(message: Message, *, should_stop: Callable[[], bool]) -> Iterator[Pie
         yield from caching.replay(kept)
         return
     passages = search(tenant=message.tenant, query=generated.search_query(question, turns), limit=PASSAGES)
-    release_connection()
-    pieces = _written(question, passages, turns, should_stop)
-    yield from caching.recorded(pieces, slot) if slot and caching.may_keep(passages) else pieces
+    if slot and caching.may_keep(passages):
+        yield MayKeep(slot)
+    if passages and has_model():
+        yield ByModel(generated.answer(question, passages, turns, should_stop))
+    else:
+        yield from extractive.answer(question, passages) if passages else not_found.answer(question, passages)
 
 
 def has_model() -> bool:
@@ -49,13 +48,3 @@ def has_model() -> bool:
 def author() -> str:
     """Return who writes the answers that are not small talk."""
     return (settings.LLM_MODEL or "default") if has_model() else extractive.MODEL
-
-
-def _written(
-    question: str, passages: Sequence[Passage], turns: Sequence[Message], should_stop: Callable[[], bool]
-) -> Iterator[Piece]:
-    if not passages:
-        return not_found.answer(question, passages)
-    if has_model():
-        return generated.answer(question, passages, turns, should_stop)
-    return extractive.answer(question, passages)

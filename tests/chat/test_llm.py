@@ -1,4 +1,6 @@
+import asyncio
 import time
+from contextlib import aclosing
 
 import pytest
 
@@ -11,8 +13,12 @@ def never():
     return False
 
 
-def text_of(**kwargs):
-    return "".join(llm.stream(TURNS, should_stop=never, **kwargs))
+async def pieces_of(*, should_stop=never):
+    return [piece async for piece in llm.stream(TURNS, should_stop=should_stop)]
+
+
+async def text_of():
+    return "".join(await pieces_of())
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +28,10 @@ def _short_patience(settings):
     settings.CHAT_ANSWER_DEADLINE_SECONDS = 20
 
 
-def test_the_text_streams_in_pieces(use_model):
+async def test_the_text_streams_in_pieces(use_model):
     use_model("good")
 
-    pieces = [piece for piece in llm.stream(TURNS, should_stop=never) if piece]
-
-    assert len(pieces) > 5
-    assert "".join(pieces) == "You can return any item within 30 days [1], says [9] it."
+    assert await text_of() == "You can return any item within 30 days [1], says [9] it."
 
 
 @pytest.mark.parametrize(
@@ -46,67 +49,64 @@ def test_the_text_streams_in_pieces(use_model):
         ("never_begins", llm.LLMTimeoutError),
     ],
 )
-def test_each_way_a_model_fails_has_its_name(use_model, model, error):
+async def test_each_way_a_model_fails_has_its_name(use_model, model, error):
     use_model(model)
 
     with pytest.raises(llm.LLMError) as caught:
-        text_of()
+        await text_of()
 
     assert type(caught.value) is error
 
 
-def test_an_unreachable_model_is_named(settings):
+async def test_an_unreachable_model_is_named(settings):
     settings.LLM_BASE_URL = "http://127.0.0.1:9/v1"
 
     with pytest.raises(llm.LLMUnavailableError):
-        text_of()
+        await text_of()
 
 
-def test_one_second_try_before_the_first_text_and_none_after(use_model, model_server):
+async def test_one_second_try_before_the_first_text_and_none_after(use_model, model_server):
     use_model("second_try")
-    assert text_of().startswith("You can")
+    assert (await text_of()).startswith("You can")
     assert model_server.calls == 2
 
     use_model("half")
     with pytest.raises(llm.LLMBrokenStreamError):
-        text_of()
+        await text_of()
     assert model_server.calls == 3
 
 
-def test_a_busy_model_is_asked_twice_at_most(use_model, model_server):
+async def test_a_busy_model_is_asked_twice_at_most(use_model, model_server):
     use_model("status429")
 
     with pytest.raises(llm.LLMUnavailableError):
-        text_of()
+        await text_of()
 
     assert model_server.calls == 2
 
 
 @pytest.mark.parametrize("model", ["hangs", "waits", "never_begins"])
-def test_stop_closes_the_connection_of_a_silent_model(use_model, model_server, settings, model):
+async def test_stop_closes_the_connection_of_a_silent_model(use_model, model_server, settings, model):
     settings.LLM_IDLE_TIMEOUT_SECONDS = settings.LLM_FIRST_TOKEN_TIMEOUT_SECONDS = 60
     use_model(model)
     stop_at = time.monotonic() + 0.4
 
-    list(llm.stream(TURNS, should_stop=lambda: time.monotonic() > stop_at))
+    await pieces_of(should_stop=lambda: time.monotonic() > stop_at)
 
-    assert model_server.dropped.wait(5)
+    assert await asyncio.to_thread(model_server.dropped.wait, 5)
 
 
-def test_leaving_the_stream_closes_the_connection(use_model, model_server):
+async def test_leaving_the_stream_closes_the_connection(use_model, model_server):
     use_model("slow")
-    stream = llm.stream(TURNS, should_stop=never)
-    while not next(stream):
-        pass
+    async with aclosing(llm.stream(TURNS, should_stop=never)) as stream:
+        assert await anext(stream)
 
-    stream.close()
-
-    assert model_server.dropped.wait(5)
+    assert await asyncio.to_thread(model_server.dropped.wait, 5)
 
 
-def test_the_deadline_ends_a_model_that_talks_for_ever(use_model, settings):
+async def test_the_deadline_ends_a_model_that_talks_for_ever(use_model, settings):
     use_model("slow")
     settings.CHAT_ANSWER_DEADLINE_SECONDS = 0.5
 
     with pytest.raises(llm.LLMTimeoutError):
-        text_of()
+        await text_of()

@@ -338,7 +338,9 @@ def test_without_a_stream_the_row_tells_the_answer(streamed, redis_client):
 
 
 def test_a_second_attempt_replaces_the_text_of_the_first(message, redis_client):
-    stream.Writer(message.pk, 1).delta("half an ans")
+    writer = stream.Writer(message.pk, 1)
+    writer.delta("half an ans")
+    writer.flush()
     writer = stream.Writer(message.pk, 2)
     writer.delta("whole")
     finish(message, answer="whole", citations=[])

@@ -27,10 +27,11 @@ async def names_and_texts(message, **kwargs):
     return [(event.name, event.data.get("text", "")) async for event in following.follow(message, **kwargs) if event]
 
 
-def test_text_is_written_in_portions_and_nothing_is_lost(message, monkeypatch):
-    monkeypatch.setattr(stream, "FLUSH_SECONDS", 60)
+def test_text_is_written_in_portions_and_nothing_is_lost(message):
     writer = stream.Writer(message.pk, 1)
-    for word in ("first ", "second ", "third"):
+    writer.delta("first ")
+    writer.flush()
+    for word in ("second ", "third"):
         writer.delta(word)
     writer.end("done", {"answer": writer.text})
 
@@ -41,13 +42,17 @@ def test_text_is_written_in_portions_and_nothing_is_lost(message, monkeypatch):
 def test_a_stream_expires_and_stays_bounded(message):
     from core.redis import client
 
-    stream.Writer(message.pk, 1).status("searching")
+    writer = stream.Writer(message.pk, 1)
+    writer.status("searching")
+    writer.flush()
 
     assert 0 < client().ttl(stream.key_of(message.pk)) <= stream.KEEP_SECONDS
 
 
 def test_a_second_attempt_begins_with_a_reset(message):
-    stream.Writer(message.pk, 2).delta("again")
+    writer = stream.Writer(message.pk, 2)
+    writer.delta("again")
+    writer.flush()
 
     assert entries(message) == [("reset", "2"), ("delta", "2")]
 
@@ -62,10 +67,10 @@ def test_when_redis_comes_back_the_whole_text_is_written_again(message, monkeypa
         real(*args)
 
     monkeypatch.setattr(stream, "append", append)
-    monkeypatch.setattr(stream, "FLUSH_SECONDS", 0)
     monkeypatch.setattr(stream, "RETRY_SECONDS", 0)
     writer = stream.Writer(message.pk, 1)
     writer.delta("lost ")
+    writer.flush()
     away = False
     writer.delta("found")
     writer.end("done", {})
@@ -76,7 +81,8 @@ def test_when_redis_comes_back_the_whole_text_is_written_again(message, monkeypa
 
 async def test_a_reader_sees_what_was_written_before_and_after_it_came(message):
     writer = await sync_to_async(stream.Writer)(message.pk, 1)
-    await sync_to_async(writer.delta)("before ")
+    writer.delta("before ")
+    await sync_to_async(writer.flush)()
     reading = asyncio.create_task(names_and_texts(message))
     await asyncio.sleep(0.05)
     await sync_to_async(writer.end)("done", {})
