@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 from core.errors import PasokhError
 from core.record_admin import RecordAdmin
 from tasks_api import retrying, revoking, schedules
-from tasks_api.models import TaskRun
+from tasks_api.models import IsolationProof, TaskRun
 
 # Each chosen row is told to a worker or the broker; a page of them is as much as a click should do.
 ACTION_LIMIT = 200
@@ -48,6 +48,21 @@ class TaskRunAdmin(RecordAdmin):
             except PasokhError as exc:
                 self.message_user(request, f"{run}: {exc}", messages.WARNING)
         self.message_user(request, _("%(count)d tasks.") % {"count": count})
+
+
+@admin.register(IsolationProof)
+class IsolationProofAdmin(RecordAdmin):
+    list_display = ["created_at", "is_kept", "wait_idle", "wait_loaded", "reason"]
+    list_filter = ["is_kept"]
+    ordering = ["-created_at"]
+
+    @admin.display(description=_("chat's wait alone, p99 ms"))
+    def wait_idle(self, proof: IsolationProof) -> float | None:
+        return proof.wait_p99_ms("idle")
+
+    @admin.display(description=_("chat's wait under load, p99 ms"))
+    def wait_loaded(self, proof: IsolationProof) -> float | None:
+        return proof.wait_p99_ms("loaded")
 
 
 admin.site.unregister(PeriodicTask)

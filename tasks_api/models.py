@@ -4,7 +4,7 @@ It is what operators and clients look at. What the product decides from are the 
 """
 
 import uuid
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
@@ -23,6 +23,7 @@ class TaskState(models.TextChoices):
     REVOKED = "revoked", _("revoked")
 
 
+PROOFS_KEPT = 100
 OPEN_STATES = (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RUNNING)
 
 
@@ -41,6 +42,15 @@ class TaskRunQuerySet(models.QuerySet["TaskRun"]):
             return True
         running = self.filter(pk=task_id, state=TaskState.RUNNING)
         return bool(running.update(revoke_requested_at=models.functions.Coalesce("revoke_requested_at", now)))
+
+
+class IsolationProofQuerySet(models.QuerySet["IsolationProof"]):
+    def keep(self, **values: Any) -> "IsolationProof":
+        """Add a proof and forget all but the newest `PROOFS_KEPT`."""
+        proof = self.create(**values)
+        kept = self.order_by("-created_at").values("pk")[:PROOFS_KEPT]
+        self.exclude(pk__in=kept).delete()
+        return proof
 
 
 class TaskRun(models.Model):
@@ -85,3 +95,32 @@ class TaskRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
+
+
+class IsolationProof(models.Model):
+    """What `manage.py prove_isolation` measured: whether chat waits for background work on this installation.
+
+    ``measured`` holds ``idle`` and ``loaded``: {asked, answered, wait_ms, first_token_ms: {p50, p95, p99}}; it is empty
+    where workers were missing.
+    """
+
+    is_kept = models.BooleanField(_("promise kept"))
+    reason = models.CharField(_("reason"), max_length=500, blank=True)  # of a broken promise
+    plan = models.JSONField(_("plan"))
+    measured = models.JSONField(_("measured"))
+    seconds = models.FloatField(_("seconds"))
+    created_at = models.DateTimeField(_("time"), auto_now_add=True)
+
+    objects: ClassVar = IsolationProofQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("proof of isolation")
+        verbose_name_plural = _("proofs of isolation")
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%Y-%m-%d %H:%M}"
+
+    def wait_p99_ms(self, load: str) -> float | None:
+        """Return the p99 of the waits measured ``idle`` or ``loaded``."""
+        value: float | None = self.measured.get(load, {}).get("wait_ms", {}).get("p99")
+        return value

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -141,3 +142,20 @@ def test_the_level_is_read_once_a_second_at_most(redis_client, monkeypatch):
     assert [brownout.level() for _ in range(100)] == [2] * 100
     assert len(reads) == 1
     monkeypatch.setattr(brownout._Known, "level", 0)
+
+
+@pytest.mark.parametrize(
+    ("queue", "level", "rests"),
+    [(queues.LOW_PRIORITY, 2, True), (queues.LOW_PRIORITY, 0, False), (queues.DEFAULT, 2, False),
+     (queues.HIGH_PRIORITY, 2, False)],
+)  # fmt: skip
+def test_a_slot_rests_after_background_work_only_and_only_while_chats_wait(monkeypatch, queue, level, rests):
+    slept = []
+    monkeypatch.setattr(brownout, "level", lambda: level)
+    monkeypatch.setattr(brownout.time, "sleep", slept.append)
+    request = SimpleNamespace(is_eager=False, delivery_info={"routing_key": queue}, began_at=time.time() - 0.5)
+
+    brownout.rest(SimpleNamespace(request=request))
+
+    assert bool(slept) == rests
+    assert all(seconds >= brownout.REST_SHARES[level] * 0.5 for seconds in slept)
