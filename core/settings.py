@@ -236,6 +236,7 @@ CRAWL_USER_AGENT = env.str("CRAWL_USER_AGENT", default="PasokhBot/1.0 (+https://
 CRAWL_PAGE_MAX_BYTES = env.int("CRAWL_PAGE_MAX_BYTES", default=5_000_000)
 CRAWL_SLICE_SECONDS = env.float("CRAWL_SLICE_SECONDS", default=8.0)
 CRAWL_HOST_GAP_SECONDS = env.float("CRAWL_HOST_GAP_SECONDS", default=1.0)
+CRAWL_OWN_HOST_CONNECTIONS = env.int("CRAWL_OWN_HOST_CONNECTIONS", default=4)  # at once, to hosts named above
 CRAWL_MAX_PAGES = env.int("CRAWL_MAX_PAGES", default=10_000)
 CRAWL_RUNS_PER_TENANT = env.int("CRAWL_RUNS_PER_TENANT", default=2)
 

@@ -1,16 +1,21 @@
 """Ask a site for something, politely, and say in the crawl's own words what came of it."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.utils import timezone
 
 from core import outbound
-from core.outbound import Fetched
+from core.outbound import Fetched, OutboundError
+from core.turns import Turn, others_wait
 from crawl import hosts
 
 WAIT_INSIDE_SLICE_SECONDS = 2.0
+WAIT_BEFORE_OTHERS_SECONDS = 0.2  # of a pause that is sat out while other work waits for the slot
 BUSY = {429, 503}
 
 
@@ -21,52 +26,84 @@ class NotYetError(Exception):
     until: datetime
 
 
-@dataclass
-class Slice:
-    """The time one task has."""
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; redirects to other hosts are followed only if allowed."""
 
-    ends_at: float
+    url: str
+    max_bytes: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    max_redirects: int | None = None
+    truncate: bool = False
 
-    def seconds_left(self) -> float:
-        return self.ends_at - time.monotonic()
 
-
-def ask(
-    work: Slice,
-    url: str,
-    *,
-    max_bytes: int,
-    delay_seconds: float = 0.0,
-    headers: dict[str, str] | None = None,
-    max_redirects: int | None = None,
-    truncate: bool = False,
-) -> Fetched:
-    """Fetch the URL when its host may be asked again; redirects to other hosts are followed only if allowed.
+def ask(turn: Turn, request: Request, *, delay_seconds: float = 0.0) -> Fetched:
+    """Fetch one URL when its host may be asked again.
 
     Raises:
         NotYetError: if that is too long from now, or if the host answers that it is busy.
         OutboundError: as `core.outbound.fetch`.
     """
-    name = hosts.name_of(url)
-    pause = max(hosts.gap_seconds(url), delay_seconds)
-    _wait_for_turn(work, name)
+    (answer,) = ask_all(turn, [request], delay_seconds=delay_seconds)
+    if isinstance(answer, OutboundError):
+        raise answer
+    assert answer is not None  # noqa: S101 -- the first request is always made
+    return answer
+
+
+def ask_all(
+    turn: Turn, requests: Sequence[Request], *, delay_seconds: float = 0.0
+) -> list[Fetched | OutboundError | None]:
+    """Fetch URLs of one host, several at once; return what came of each, None for those that were not asked for.
+
+    More than one may be given for a host of the operator's own alone (`hosts.burst`). They end when the turn is over,
+    or with the first answer that asks for a pause.
+
+    Raises:
+        NotYetError: as `ask`.
+    """
+    name = hosts.name_of(requests[0].url)
+    burst = _Burst(turn, max(hosts.gap_seconds(requests[0].url), delay_seconds))
+    _wait_for_turn(turn, name)
     try:
-        fetched = outbound.fetch(
-            url,
-            max_bytes=max_bytes,
-            headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.5", **(headers or {})},
-            max_redirects=max_redirects,
-            truncate=truncate,
-        )
-        if fetched.status in BUSY:
-            pause = max(pause, hosts.retry_after_seconds(fetched.headers.get("retry-after", "")))
-        return fetched
+        first = burst.fetch(requests[0], is_first=True)
+        if len(requests) == 1:
+            return [first]
+        with ThreadPoolExecutor(settings.CRAWL_OWN_HOST_CONNECTIONS) as pool:
+            return [first, *pool.map(burst.fetch, requests[1:])]
     finally:
-        hosts.release(name, pause)
+        hosts.release(name, burst.pause_seconds)
 
 
-def _wait_for_turn(work: Slice, name: str) -> None:
+@dataclass
+class _Burst:
+    turn: Turn
+    pause_seconds: float
+    is_stopped: bool = False
+
+    def fetch(self, request: Request, *, is_first: bool = False) -> Fetched | OutboundError | None:
+        if self.is_stopped or not (is_first or self.turn.seconds_left() > 0):
+            return None
+        try:
+            fetched = outbound.fetch(
+                request.url,
+                max_bytes=request.max_bytes,
+                headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.5", **request.headers},
+                max_redirects=request.max_redirects,
+                truncate=request.truncate,
+            )
+        except OutboundError as exc:
+            return exc
+        if fetched.status in BUSY:
+            self.is_stopped = True
+            asked = hosts.retry_after_seconds(fetched.headers.get("retry-after", ""))
+            self.pause_seconds = max(self.pause_seconds, asked)
+        return fetched
+
+
+def _wait_for_turn(turn: Turn, name: str) -> None:
     while wait := hosts.acquire(name):
-        if wait > min(WAIT_INSIDE_SLICE_SECONDS, work.seconds_left()):
+        is_long = wait > min(WAIT_INSIDE_SLICE_SECONDS, turn.seconds_left())
+        if is_long or (wait > WAIT_BEFORE_OTHERS_SECONDS and others_wait()):
             raise NotYetError(timezone.now() + timedelta(seconds=wait))
         time.sleep(wait)

@@ -1,7 +1,8 @@
 """The URLs of a run: those waiting to be fetched, and how a page leaves the list."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from django.db import transaction
 from django.db.models import Count, F, Min, Q
@@ -9,10 +10,11 @@ from django.utils import timezone
 
 from crawl import sending
 from crawl.models import CrawlRun, Page, PageBody, PageQuerySet
-from crawl.urls import Scope
+from crawl.urls import Scope, trap_of
 from knowledge import services as knowledge
 
-VARIANTS_PER_PATH = 50  # pages that differ in their query alone: calendars, filters
+UNSENT_SECONDS = 300
+VARIANTS_PER_PATH = 50  # pages that differ in their query or in a date alone: calendars, filters
 
 
 def seed(run: CrawlRun) -> None:
@@ -58,25 +60,29 @@ def add_urls(run: CrawlRun, urls: Iterable[str], *, depth: int) -> int:
 
 
 def _without_endless_variants(run: CrawlRun, urls: list[str]) -> list[str]:
+    """Leave out all but the first of endlessly many alike, and count them on the run."""
     counts: dict[str, int] = {}
     kept = []
     for url in urls:
-        path, mark, _query = url.partition("?")
-        if mark:
-            if path not in counts:
-                counts[path] = Page.objects.filter(run=run, url__startswith=f"{path}?").count()
-            counts[path] += 1
-            if counts[path] > VARIANTS_PER_PATH:
+        trap = trap_of(url)
+        if trap is not None:
+            if trap not in counts:
+                counts[trap] = Page.objects.filter(run=run, url__regex=trap).count()
+            counts[trap] += 1
+            if counts[trap] > VARIANTS_PER_PATH:
                 continue
         kept.append(url)
+    if len(kept) < len(urls):
+        CrawlRun.objects.filter(pk=run.pk).update(trapped_count=F("trapped_count") + len(urls) - len(kept))
     return kept
 
 
-def next_page(run: CrawlRun) -> Page | None:
-    """Return the page to be fetched now, nearest to the root first."""
+def next_pages(run: CrawlRun, limit: int) -> list[Page]:
+    """Return the pages to be fetched now, nearest to the root first; one that was tried before comes alone."""
     now = timezone.now()
     due = Page.objects.filter(Q(not_before=None) | Q(not_before__lte=now), run=run, state=Page.State.QUEUED)
-    return due.order_by("depth", "id").first()
+    pages = list(due.order_by("depth", "id")[:limit])
+    return list(takewhile(lambda page: not page.attempts, pages)) or pages[:1]
 
 
 def next_retry_at(run: CrawlRun) -> datetime | None:
@@ -94,6 +100,26 @@ def counts(run: CrawlRun) -> dict[str, int]:
     return {row["state"]: row["count"] for row in rows}
 
 
+def count_attempts(pages: Sequence[Page]) -> None:
+    """Note that these pages are about to be asked for."""
+    for page in pages:
+        page.attempts += 1
+    Page.objects.filter(pk__in=[page.pk for page in pages]).update(attempts=F("attempts") + 1)
+
+
+def uncount_attempts(pages: Sequence[Page]) -> None:
+    """Undo `count_attempts` for pages that were not asked for after all."""
+    if pages:
+        Page.objects.filter(pk__in=[page.pk for page in pages]).update(attempts=F("attempts") - 1)
+
+
+def give_back(pages: Sequence[Page]) -> None:
+    """Leave pages that were claimed together, and not reached, to the next turn."""
+    if pages:
+        mine = Page.objects.filter(pk__in=[page.pk for page in pages], lease_token=pages[0].lease_token)
+        mine.update(**Page.UNCLAIMED, attempts=0, send_at=timezone.now() + timedelta(seconds=UNSENT_SECONDS))
+
+
 def retry_later(page: Page, seconds: float) -> None:
     page.not_before = timezone.now() + timedelta(seconds=seconds)
     page.save(update_fields=["not_before"])
@@ -105,7 +131,7 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
     What was known from a page that is now skipped, or is gone, leaves the knowledge; a page that only failed this
     time keeps it.
     """
-    forgets = state == Page.State.SKIPPED or reason == Page.Reason.NOT_FOUND
+    forgets = state == Page.State.SKIPPED or reason in {Page.Reason.NOT_FOUND, Page.Reason.SOFT_404}
     if forgets and reason != Page.Reason.CANCELLED:
         _forget(page)
         values |= {"document": None, "text_hash": "", "etag": "", "last_modified": "", "body_hash": ""}
@@ -135,13 +161,25 @@ def _reconsider(pages: PageQuerySet) -> None:
     pages.update(state=Page.State.QUEUED, reason="", detail="", attempts=0, duplicate_of=None, etag="", body_hash="")
 
 
-def store_body(page: Page, *, body: PageBody, **values: object) -> None:
-    """Keep what was fetched and send the page to be processed."""
+def store_bodies(bodies: Sequence[PageBody], *, asks_for_help: bool) -> None:
+    """Keep what was fetched, with the columns set on each body's page; ask other workers to process it, or not.
+
+    Without help the run's own slices do it; the sweeper asks for it only where they have not for long.
+    """
+    pages = [body.page for body in bodies]
+    for page in pages:
+        page.attempts = page.sends = 0
     with transaction.atomic():
-        Page.objects.filter(pk=page.pk).update(
-            **Page.UNCLAIMED, state=Page.State.FETCHED, attempts=0, sends=0, **values
+        Page.objects.filter(pk__in=[page.pk for page in pages]).update(
+            **Page.UNCLAIMED,
+            state=Page.State.FETCHED,
+            attempts=0,
+            sends=0,
+            fetched_at=timezone.now(),
+            send_at=timezone.now() + timedelta(seconds=UNSENT_SECONDS),
         )
-        PageBody.objects.filter(page=page).delete()
-        body.save(force_insert=True)
-        page.sends = 0
-        sending.send_page(page)
+        Page.objects.bulk_update(pages, ["http_status", "body_hash", "etag", "last_modified"])
+        PageBody.objects.filter(page__in=pages).delete()
+        PageBody.objects.bulk_create(bodies)
+        if asks_for_help:
+            sending.send_pages(pages)

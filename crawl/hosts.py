@@ -10,6 +10,7 @@ from django.utils import timezone
 from core.outbound import is_allowed_by_operator, parse_target
 from crawl.models import Host
 
+BURST_PAGES = 16  # less than a slice fetches in a second
 RETRY_AFTER_MAX_SECONDS = 3600.0
 RETRY_AFTER_DEFAULT_SECONDS = 30.0
 
@@ -25,6 +26,11 @@ def name_of(url: str) -> str:
 def gap_seconds(url: str) -> float:
     """Return the least pause between two requests; none to a host that the operator named as their own."""
     return 0.0 if is_allowed_by_operator(parse_target(url)) else settings.CRAWL_HOST_GAP_SECONDS
+
+
+def burst(url: str) -> int:
+    """Return how many pages may be asked for in one go: one, but for a host of the operator's own."""
+    return 1 if gap_seconds(url) else BURST_PAGES
 
 
 def acquire(name: str) -> float:

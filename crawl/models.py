@@ -1,11 +1,13 @@
 """What is crawled: a website, its runs, and a row for every URL with its state and the reason for it."""
 
 import uuid
+from datetime import timedelta
 from typing import Any, ClassVar, Self
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.jobs import Job, JobQuerySet, lease_end
@@ -27,17 +29,30 @@ class Website(TenantOwned):
     # Path globs; without include patterns everything below root_url's folder is meant.
     include_patterns = models.JSONField(default=list, blank=True)
     exclude_patterns = models.JSONField(default=list, blank=True)
+    # CSS selectors: what is the content, and what is not though it stands in it.
+    content_selectors = models.JSONField(default=list, db_default=[], blank=True)
+    exclude_selectors = models.JSONField(default=list, db_default=[], blank=True)
     max_pages = models.PositiveIntegerField(default=1000)
     max_depth = models.PositiveSmallIntegerField(default=20)
+    crawl_every_hours = models.PositiveIntegerField(null=True, blank=True)  # None: by hand alone
+    next_crawl_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name = _("website")
         verbose_name_plural = _("websites")
         constraints = [models.UniqueConstraint(fields=["tenant", "root_url"], name="website_once_per_tenant")]
+        indexes = [
+            models.Index(fields=["next_crawl_at"], condition=Q(next_crawl_at__isnull=False), name="website_due"),
+        ]
 
     def __str__(self) -> str:
         return self.name or self.root_url
+
+    def plan_next_crawl(self) -> None:
+        """Set when it is crawled next by the clock, counted from now; to be saved by the caller."""
+        hours = self.crawl_every_hours
+        self.next_crawl_at = timezone.now() + timedelta(hours=hours) if hours else None
 
 
 class SentJobQuerySet(JobQuerySet[Any]):
@@ -47,7 +62,7 @@ class SentJobQuerySet(JobQuerySet[Any]):
         return super().lease_values() | {"send_at": lease_end()}
 
 
-class CrawlRunQuerySet(SentJobQuerySet, TenantOwnedQuerySet["CrawlRun"]):
+class CrawlRunQuerySet(TenantOwnedQuerySet["CrawlRun"], SentJobQuerySet):  # type: ignore[override]
     CLAIMED_WITH = ("tenant", "website")
 
     def active(self) -> Self:
@@ -105,11 +120,14 @@ class CrawlRun(TenantOwned, Job):
     robots = models.JSONField(default=dict)  # origin: text of its robots.txt
     sitemaps = models.JSONField(default=list)  # [url, depth] of those to be read
     sitemaps_seen = models.JSONField(default=list)
+    missing = models.JSONField(null=True)  # what the site answers where it has no page (crawl/missing.py)
     trouble_count = models.PositiveSmallIntegerField(default=0)  # requests in a row that the site did not answer
     dropped_count = models.PositiveIntegerField(default=0)  # links left out at the page limit
+    trapped_count = models.PositiveIntegerField(default=0, db_default=0)  # links left out as endless variants
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
+    moved_at = models.DateTimeField(null=True)  # when a page was last fetched or closed
     finished_at = models.DateTimeField(null=True)
 
     objects: ClassVar = CrawlRunQuerySet.as_manager()
@@ -143,8 +161,12 @@ class CrawlRun(TenantOwned, Job):
             setattr(self, name, value)
         return bool(won)
 
+    def note_movement(self) -> None:
+        """Remember that a page was just fetched or closed, whoever did it."""
+        CrawlRun.objects.filter(pk=self.pk).update(moved_at=Now())
 
-class PageQuerySet(SentJobQuerySet, TenantOwnedQuerySet["Page"]):
+
+class PageQuerySet(TenantOwnedQuerySet["Page"], SentJobQuerySet):  # type: ignore[override]
     """A page is a job while it is fetched: the state does not change when a worker takes it."""
 
     TAKEN: ClassVar = {"state": "fetched"}
@@ -157,6 +179,17 @@ class PageQuerySet(SentJobQuerySet, TenantOwnedQuerySet["Page"]):
         """Take a fetched page for processing, or return None if it is not there to be taken."""
         page: Page | None = self.take({"pk": page_id}, sends=0)
         return page
+
+    def claim_batch(self, limit: int) -> "list[Page]":
+        """Take so many of these pages under one token, nearest to the root first.
+
+        Those that a worker died of are left out: they go alone.
+        """
+        with transaction.atomic():
+            rows = self.free().filter(attempts=0).order_by("depth", "pk")
+            ids = list(rows.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)[:limit])
+            pages = Page.objects.take_all({"pk__in": ids}, sends=0) if ids else []
+        return sorted(pages, key=lambda page: ids.index(page.pk))
 
     def due(self) -> Self:
         """Fetched pages whose message was lost, or whose worker died."""
@@ -184,11 +217,14 @@ class Page(TenantOwned, Job):
         REDIRECT_OFF_SITE = "redirect_off_site", _("redirects to another site")
         CANONICAL = "canonical", _("names another page as the original")
         DUPLICATE = "duplicate", _("has the same text as another page")
-        NOT_HTML = "not_html", _("is not a web page")
-        EMPTY = "empty", _("has no text (perhaps it needs JavaScript)")
-        LOGIN = "login", _("is a login page")
+        NOT_HTML = "not_html", _("is neither a web page nor a document that can be read")
+        EMPTY = "empty", _("has no text")
+        NEEDS_JAVASCRIPT = "needs_javascript", _("shows its text with JavaScript only")
+        LOGIN = "login", _("asks visitors to log in")
+        CHALLENGE = "challenge", _("asks visitors to prove that they are human")
         CANCELLED = "cancelled", _("the crawl was stopped")
         NOT_FOUND = "not_found", _("does not exist")
+        SOFT_404 = "soft_404", _("answers like pages that do not exist")
         ACCESS_DENIED = "access_denied", _("the site denies access")
         HTTP_ERROR = "http_error", _("the site answered with an error")
         REDIRECT_LOOP = "redirect_loop", _("redirects to itself")
@@ -201,6 +237,7 @@ class Page(TenantOwned, Job):
         INVALID_URL = "invalid_url", _("is not a valid URL")
         CRASHED = "crashed", _("stopped its worker several times")
         UNREADABLE = "unreadable", _("its text could not be taken out")
+        ENCRYPTED = "encrypted", _("is locked with a password")
 
     website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="pages")
     run = models.ForeignKey(CrawlRun, on_delete=models.SET_NULL, null=True, related_name="pages")  # the last to see it

@@ -2,74 +2,190 @@
 
 import hashlib
 import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from crawl import answers, extraction, frontier, sending
+from core.turns import Turn
+from crawl import answers, extraction, frontier, missing, sending
 from crawl.extraction import ParsedPage
 from crawl.models import CrawlRun, Page
 from crawl.urls import Scope
 from knowledge import services as knowledge
+from knowledge.errors import FileEncryptedError, FileError
+from knowledge.files import reading as file_reading
+from knowledge.files.kinds import Kind
+
+log = structlog.get_logger(__name__)
 
 ATTEMPTS_MAX = 3
-WAKE_BELOW = 10  # unprocessed pages at which a waiting run goes on fetching
 
 
-def process(page: Page) -> None:
-    """Process a claimed page: close its row with a reason, or store its text; then wake the run if it waits."""
-    run = page.run
+@dataclass(frozen=True)
+class Reading:
+    """The text of a page as Markdown, or the state, reason and detail that close it without one.
+
+    ``parsed`` is what a web page says about itself, its tree given up; None for a document of another kind.
+    """
+
+    title: str = ""
+    language: str = ""
+    content: str = ""
+    detail: str = ""
+    parsed: ParsedPage | None = None
+    ending: tuple[str, str, str] | None = None
+
+
+def process(pages: Sequence[Page], turn: Turn) -> tuple[list[Page], list[Exception]]:
+    """Process pages of one run that were claimed together; return those not reached in time, and the bugs met.
+
+    Each page's row is closed with a reason, or its text stored. A bug in one page closes that page alone.
+    """
+    run = pages[0].run
     if run is None or run.is_finished:
-        frontier.close(page, Page.State.SKIPPED, Page.Reason.CANCELLED)
-        return
-    _process(run, page)
+        for page in pages:
+            frontier.close(page, Page.State.SKIPPED, Page.Reason.CANCELLED)
+        return [], []
+    bugs: list[Exception] = []
+    readings: list[tuple[Page, Reading]] = []
+    for page in pages:
+        if readings and turn.is_over():
+            break
+        with _alone(page, bugs):
+            readings.append((page, _read(page)))
+    left = list(pages[len(readings) + len(bugs) :])
+    _add_links(run, readings)
+    for page, reading in readings:
+        with _alone(page, bugs):
+            _close_or_store(run, page, reading)
+    knowledge.ring_for_vectors(tenant=pages[0].tenant)
+    run.note_movement()
     wake(run)
+    return left, bugs
 
 
-def _process(run: CrawlRun, page: Page) -> None:
-    text = extraction.decode(zlib.decompress(page.body.compressed), page.body.content_type)
+@contextmanager
+def _alone(page: Page, bugs: list[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:
+        log.exception("page_processing_failed", page_id=page.pk)
+        frontier.close(page, Page.State.FAILED, Page.Reason.UNREADABLE)
+        if isinstance(exc, SoftTimeLimitExceeded):
+            raise
+        bugs.append(exc)
+
+
+def _read(page: Page) -> Reading:
+    """Return what the page says; touches no database."""
+    body = zlib.decompress(page.body.compressed)
+    kind = answers.document_kind(page.url, page.body.content_type, body)
+    return _read_html(page, body) if kind is None else _read_document(page, body, kind)
+
+
+def _read_html(page: Page, body: bytes) -> Reading:
+    text = extraction.decode(body, page.body.content_type)
     parsed = extraction.parse(text, url=page.url, robots_tag=page.body.robots_tag)
     if parsed is None:
-        frontier.close(page, Page.State.SKIPPED, Page.Reason.EMPTY)
-        return
-    if parsed.refresh_url is not None and parsed.refresh_url != page.url:
-        answers.redirect(run, page, parsed.refresh_url)
-        return
-    if not run.is_partial:
-        frontier.add_urls(run, parsed.links, depth=page.depth + 1)
-    original = _original(run, page, parsed)
-    if parsed.is_noindex:
+        return Reading(ending=(Page.State.SKIPPED, Page.Reason.EMPTY, ""))
+    if _leads_on(page, parsed) or parsed.is_noindex:
+        return Reading(parsed=parsed.without_tree())
+    website = page.website
+    content = extraction.extract(parsed, keep=website.content_selectors, drop=website.exclude_selectors).content
+    return Reading(parsed.title, parsed.language, content, parsed=parsed.without_tree())
+
+
+def _read_document(page: Page, body: bytes, kind: Kind) -> Reading:
+    if extraction.asks_not_to_be_indexed(page.body.robots_tag):
+        return Reading(ending=(Page.State.SKIPPED, Page.Reason.NOINDEX, ""))
+    try:
+        read = file_reading.read(body, kind, name=unquote(urlsplit(page.url).path))
+    except FileEncryptedError:
+        return Reading(ending=(Page.State.FAILED, Page.Reason.ENCRYPTED, ""))
+    except FileError as exc:
+        return Reading(ending=(Page.State.FAILED, Page.Reason.UNREADABLE, exc.code))
+    if not read.content:
+        return Reading(ending=(Page.State.SKIPPED, Page.Reason.EMPTY, ""))
+    return Reading(read.title, read.language, read.content, read.detail)
+
+
+def _leads_on(page: Page, parsed: ParsedPage) -> bool:
+    return parsed.refresh_url is not None and parsed.refresh_url != page.url
+
+
+def _add_links(run: CrawlRun, readings: Sequence[tuple[Page, Reading]]) -> None:
+    """Put all links on the list before any of the pages is closed: the run must not seem done in between."""
+    links: dict[int, list[str]] = defaultdict(list)
+    for page, reading in readings:
+        if reading.parsed is not None and not _leads_on(page, reading.parsed) and not run.is_partial:
+            links[page.depth + 1] += reading.parsed.links
+    for depth in sorted(links):
+        frontier.add_urls(run, links[depth], depth=depth)
+
+
+def _close_or_store(run: CrawlRun, page: Page, reading: Reading) -> None:
+    if reading.ending is not None:
+        frontier.close(page, *reading.ending)
+    elif reading.parsed is None:
+        _store(page, reading)
+    elif _leads_on(page, reading.parsed):
+        answers.redirect(run, page, reading.parsed.refresh_url)
+    elif reading.parsed.is_noindex:
         frontier.close(page, Page.State.SKIPPED, Page.Reason.NOINDEX)
-    elif original is not None:
+    elif (original := _original(run, page, reading.parsed)) is not None:
         answers.redirect(run, page, original, Page.Reason.CANONICAL)
     else:
-        _store(page, parsed)
+        _store_html(run, page, reading, reading.parsed)
 
 
 def _original(run: CrawlRun, page: Page, parsed: ParsedPage) -> str | None:
     """Return the URL that the page names as its original, unless following it would lose the text.
 
-    That is: another site, the home page (a common mistake of templates), or a page that could not be read or
-    itself points elsewhere.
+    That is: another site, the home page (a common mistake of templates), the page in another language, or a page
+    that could not be read or itself points elsewhere.
     """
     goal = parsed.canonical_url
-    if goal is None or goal in {page.url, run.website.root_url} or not Scope.of(run.website).covers(goal):
+    if (
+        goal is None
+        or goal in {page.url, run.website.root_url, *parsed.alternates}
+        or not Scope.of(run.website).covers(goal)
+    ):
         return None
     known = Page.objects.filter(website=run.website, run=run, url=goal).first()
     is_lost = known is not None and known.state in {Page.State.FAILED, Page.State.SKIPPED}
     return None if is_lost else goal
 
 
-def _store(page: Page, parsed: ParsedPage) -> None:
-    content = extraction.extract(parsed).content
+def _store_html(run: CrawlRun, page: Page, reading: Reading, parsed: ParsedPage) -> None:
+    text = f"{reading.title}\n{reading.content}"
     if parsed.is_login:
         frontier.close(page, Page.State.SKIPPED, Page.Reason.LOGIN)
-    elif not any(character.isalnum() for character in content):
+    elif parsed.is_challenge:
+        frontier.close(page, Page.State.SKIPPED, Page.Reason.CHALLENGE)
+    elif parsed.needs_javascript:
+        frontier.close(page, Page.State.SKIPPED, Page.Reason.NEEDS_JAVASCRIPT)
+    elif not any(character.isalnum() for character in reading.content):
         frontier.close(page, Page.State.SKIPPED, Page.Reason.EMPTY)
-    elif (other := _hold_text(page, f"{parsed.title}\n{content}")) is not None:
+    elif page.url != run.website.root_url and missing.is_like_missing_pages(run.missing, text):
+        frontier.close(page, Page.State.FAILED, Page.Reason.SOFT_404)
+    else:
+        _store(page, reading)
+
+
+def _store(page: Page, reading: Reading) -> None:
+    """Hand the text to the knowledge, unless another page of the website has the same."""
+    other = _hold_text(page, f"{reading.title}\n{reading.content}")
+    if other is not None:
         frontier.close(page, Page.State.SKIPPED, Page.Reason.DUPLICATE, other.url, duplicate_of=other)
     else:
-        _save(page, parsed, content)
+        _save(page, reading)
 
 
 def _hold_text(page: Page, text: str) -> Page | None:
@@ -84,26 +200,24 @@ def _hold_text(page: Page, text: str) -> Page | None:
     return None
 
 
-def _save(page: Page, parsed: ParsedPage, content: str) -> None:
+def _save(page: Page, reading: Reading) -> None:
     with transaction.atomic():
-        if page.holds().select_for_update(no_key=True).first() is None:
+        if page.holds().select_for_update(no_key=True).values("pk").first() is None:
             return  # stopped meanwhile, or taken over by another worker
         document = knowledge.store_page(
             tenant=page.tenant,
             url=page.url,
-            title=parsed.title,
-            language=parsed.language,
-            content=content,
+            title=reading.title,
+            language=reading.language,
+            content=reading.content,
             fetched_at=page.fetched_at or timezone.now(),
+            rings=False,
         )
-        frontier.close(page, Page.State.DONE, document=document, duplicate_of=None)
+        frontier.close(page, Page.State.DONE, detail=reading.detail, document=document, duplicate_of=None)
 
 
 def wake(run: CrawlRun) -> None:
     """Let a run that waits for its fetched pages go on; the sweeper would, a moment later."""
-    left = frontier.unprocessed_count(run)
-    if left not in {0, WAKE_BELOW}:
-        return
     with transaction.atomic():
         if CrawlRun.objects.active().filter(pk=run.pk, is_waiting=True).update(is_waiting=False):
             run.refresh_from_db()

@@ -1,6 +1,5 @@
 """One slice of a crawl: robots.txt, then sitemaps, then pages, for a few seconds."""
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,13 +7,15 @@ from django.conf import settings
 from django.utils import timezone
 
 from core import brownout
+from core.jobs import kept
 from core.outbound import BadResponseError, Fetched, OutboundError, parse_target
-from crawl import answers, fetching, finishing, frontier, hosts, robots, sending, sitemaps
-from crawl.fetching import NotYetError, Slice
+from core.turns import Turn, others_wait
+from crawl import answers, fetching, finishing, frontier, hosts, missing, processing, robots, sending, sitemaps
+from crawl.fetching import NotYetError
 from crawl.models import CrawlRun, Page
 from crawl.urls import Scope, canonicalise
 
-UNPROCESSED_MAX = 40  # fetched pages that may wait for their text to be taken before fetching pauses
+UNPROCESSED_MAX = 40  # fetched pages that may wait for their text to be taken while others help with them
 PAGE_ATTEMPTS_MAX = 3
 TROUBLE_PAUSE_AFTER = 4  # requests in a row that failed, after which the site gets a pause
 TROUBLE_MAX = 10
@@ -40,9 +41,9 @@ class LeaseLostError(Exception):
 
 def run_slice(run: CrawlRun) -> None:
     """Work on a claimed run for a slice's time, then pass it on: to the next slice, to a pause, or to its end."""
-    work = Slice(ends_at=time.monotonic() + settings.CRAWL_SLICE_SECONDS)
+    turn = Turn(settings.CRAWL_SLICE_SECONDS)
     try:
-        pause = _work(run, work)
+        pause = _work(run, turn)
     except LeaseLostError:
         return
     except NotYetError as exc:
@@ -56,20 +57,21 @@ def run_slice(run: CrawlRun) -> None:
     _pass_on(run, pause)
 
 
-def _work(run: CrawlRun, work: Slice) -> Pause | None:
+def _work(run: CrawlRun, turn: Turn) -> Pause | None:
     """Do steps until the slice is over (None) or has to rest."""
-    while work.seconds_left() > 0:
+    while True:
         if not run.record():
             raise LeaseLostError
         if run.stage == CrawlRun.Stage.ROBOTS:
-            _start(run, work)
+            _start(run, turn)
         elif run.stage == CrawlRun.Stage.SITEMAP:
-            _read_sitemap(run, work)
+            _read_sitemap(run, turn)
         else:
-            pause = _fetch_page(run, work)
+            pause = _do_pages(run, turn)
             if pause is not None:
                 return pause
-    return None
+        if turn.is_over():
+            return None
 
 
 def _pass_on(run: CrawlRun, pause: Pause | None) -> None:
@@ -83,27 +85,31 @@ def _pass_on(run: CrawlRun, pause: Pause | None) -> None:
     until = pause.until or timezone.now() + timedelta(seconds=WAITING_RECHECK_SECONDS)
     is_waiting = pause.until is None
     run.let_go(attempts=0, is_waiting=is_waiting, not_before=None if is_waiting else until, send_at=until)
+    if is_waiting and not frontier.unprocessed_count(run):  # the last page was done meanwhile
+        processing.wake(run)
 
 
-def _start(run: CrawlRun, work: Slice) -> None:
+def _start(run: CrawlRun, turn: Turn) -> None:
     root = run.website.root_url
-    rules = _robots_of(run, work, root)
+    rules = _robots_of(run, turn, root)
     if not robots.is_allowed(rules, root):
         raise finishing.CannotGoOnError("The site's robots.txt forbids reading it.")
     named = [url for url in (canonicalise(url, root) for url in robots.sitemaps(rules)) if url]
     default = canonicalise("/sitemap.xml", root)
     wanted = dict.fromkeys([*named, *([default] if default else [])])
     scope = Scope.of(run.website)
+    if run.missing is None:
+        run.record(missing=missing.probe(turn, root, rules))
     frontier.seed(run)
     run.record(stage=CrawlRun.Stage.SITEMAP, sitemaps=[[url, 1] for url in wanted if scope.has_host_of(url)])
 
 
-def _robots_of(run: CrawlRun, work: Slice, url: str) -> str:
+def _robots_of(run: CrawlRun, turn: Turn, url: str) -> str:
     """Return the rules for the URL's origin, read once per run."""
     origin = parse_target(url).origin
     if origin not in run.robots:
         try:
-            answer = fetching.ask(work, f"{origin}/robots.txt", max_bytes=robots.MAX_BYTES, truncate=True)
+            answer = fetching.ask(turn, fetching.Request(f"{origin}/robots.txt", robots.MAX_BYTES, truncate=True))
             text = robots.text_of(answer)
         except (OutboundError, robots.RobotsUnavailableError) as exc:
             _note_trouble(run, exc, "The site's robots.txt cannot be read")
@@ -112,14 +118,14 @@ def _robots_of(run: CrawlRun, work: Slice, url: str) -> str:
     return run.robots[origin]
 
 
-def _read_sitemap(run: CrawlRun, work: Slice) -> None:
+def _read_sitemap(run: CrawlRun, turn: Turn) -> None:
     if not run.sitemaps or len(run.sitemaps_seen) >= sitemaps.MAX_SITEMAPS:
         run.record(stage=CrawlRun.Stage.PAGES, sitemaps=[])
         return
     (url, depth), rest = run.sitemaps[0], run.sitemaps[1:]
     children: list[list[object]] = []
     if url not in run.sitemaps_seen:
-        listed = _fetch_sitemap(run, work, url)
+        listed = _fetch_sitemap(run, turn, url)
         pages = [page for page in (canonicalise(text, url) for text in listed.pages) if page]
         frontier.add_urls(run, pages, depth=1)
         if depth < sitemaps.MAX_DEPTH:
@@ -129,65 +135,117 @@ def _read_sitemap(run: CrawlRun, work: Slice) -> None:
     run.record(sitemaps=[*rest, *children[: sitemaps.MAX_SITEMAPS]], sitemaps_seen=[*run.sitemaps_seen, url])
 
 
-def _fetch_sitemap(run: CrawlRun, work: Slice, url: str) -> sitemaps.Sitemap:
+def _fetch_sitemap(run: CrawlRun, turn: Turn, url: str) -> sitemaps.Sitemap:
     """Return what the sitemap lists, nothing if it cannot be had: pages are found through links as well."""
-    rules = _robots_of(run, work, url)
+    rules = _robots_of(run, turn, url)
     try:
         answer = fetching.ask(
-            work, url, max_bytes=sitemaps.MAX_BYTES, delay_seconds=robots.delay_seconds(rules), truncate=True
+            turn,
+            fetching.Request(url, sitemaps.MAX_BYTES, truncate=True),
+            delay_seconds=robots.delay_seconds(rules),
         )
     except OutboundError:
         return sitemaps.Sitemap([], [])
     return sitemaps.parse(answer.body) if answer.status == 200 else sitemaps.Sitemap([], [])  # noqa: PLR2004
 
 
-def _fetch_page(run: CrawlRun, work: Slice) -> Pause | None:
-    """Fetch the next page; return a pause if there is none to be fetched now."""
+def _do_pages(run: CrawlRun, turn: Turn) -> Pause | None:
+    """Fetch the next pages, or process some that were fetched; return a pause if there is neither to be done now.
+
+    While nobody waits for a slot, other workers are asked to process what this one fetches, up to `UNPROCESSED_MAX`
+    pages ahead. Otherwise the slice does it all itself: then a run has a single message in line, however large it is.
+    """
     unprocessed = frontier.unprocessed_count(run)  # counted first: a page adds its links before it leaves this count
-    if unprocessed >= brownout.window(UNPROCESSED_MAX):
-        return Pause(None)
-    page = frontier.next_page(run)
-    if page is None:
-        retry_at = frontier.next_retry_at(run)
-        if retry_at is None and not unprocessed:
-            raise NothingLeftError
-        return Pause(retry_at)
+    is_helped = not others_wait()
+    room = brownout.window(UNPROCESSED_MAX if is_helped else hosts.BURST_PAGES) - unprocessed
+    pages = frontier.next_pages(run, min(room, hosts.burst(run.website.root_url))) if room > 0 else []
+    if pages:
+        _fetch_pages(run, turn, pages, is_helped=is_helped)
+        return None
+    if unprocessed and _process_pages(run, turn):
+        return None
+    retry_at = frontier.next_retry_at(run)
+    if retry_at is None and not unprocessed:
+        raise NothingLeftError
+    return Pause(None if unprocessed else retry_at)
+
+
+def _process_pages(run: CrawlRun, turn: Turn) -> bool:
+    """Take the text out of some of the run's fetched pages; False if others are at all that are left."""
+    pages = Page.objects.filter(run=run).claim_batch(sending.BATCH_PAGES)
+    if not pages:
+        return False
+    with kept(pages[0]):
+        left, _bugs = processing.process(pages, turn)
+    frontier.give_back(left)
+    return True
+
+
+def _fetch_pages(run: CrawlRun, turn: Turn, pages: list[Page], *, is_helped: bool) -> None:
+    """Fetch those of the pages that may be fetched together with the first; the others' turn comes later."""
+    rules = _rules_for(run, turn, pages[0])
+    if rules is None:
+        return
+    origin = parse_target(pages[0].url).origin
+    delay_seconds = robots.delay_seconds(rules)
+    together = [page for page in pages if page.url.startswith(f"{origin}/")] if not delay_seconds else pages[:1]
+    wanted = [page for page in together if not _set_aside(run, page, rules)]
+    if not wanted:
+        return
+    frontier.count_attempts(wanted)  # committed before the requests: a page that kills workers is counted
+    requests = [
+        fetching.Request(page.url, answers.max_bytes(page.url), headers=answers.validators(page), max_redirects=0)
+        for page in wanted
+    ]
+    try:
+        got = fetching.ask_all(turn, requests, delay_seconds=delay_seconds)
+    except NotYetError:
+        frontier.uncount_attempts(wanted)
+        raise
+    _take_all(run, list(zip(wanted, got, strict=True)), is_helped=is_helped)
+
+
+def _rules_for(run: CrawlRun, turn: Turn, page: Page) -> str | None:
+    """Return the robots.txt that the page is under, or close the page if there can be none."""
+    try:
+        return _robots_of(run, turn, page.url)
+    except OutboundError as exc:
+        frontier.close(page, Page.State.FAILED, exc.code)
+        return None
+
+
+def _set_aside(run: CrawlRun, page: Page, rules: str) -> bool:
+    """Close a page that is not to be fetched; False if it is."""
     if page.attempts >= PAGE_ATTEMPTS_MAX:
         frontier.close(page, Page.State.FAILED, Page.Reason.CRASHED)
     elif page.url != run.website.root_url and not Scope.of(run.website).covers(page.url):
         frontier.close(page, Page.State.SKIPPED, Page.Reason.OUT_OF_SCOPE)
-    else:
-        _fetch_allowed_page(run, work, page)
-    return None
-
-
-def _fetch_allowed_page(run: CrawlRun, work: Slice, page: Page) -> None:
-    try:
-        rules = _robots_of(run, work, page.url)
-    except OutboundError as exc:
-        frontier.close(page, Page.State.FAILED, exc.code)
-        return
-    if not robots.is_allowed(rules, page.url):
+    elif not robots.is_allowed(rules, page.url):
         frontier.close(page, Page.State.SKIPPED, Page.Reason.ROBOTS)
-        return
-    page.attempts += 1
-    page.save(update_fields=["attempts"])  # committed before the request: a page that kills workers is counted
-    try:
-        answer = fetching.ask(
-            work,
-            page.url,
-            max_bytes=settings.CRAWL_PAGE_MAX_BYTES,
-            delay_seconds=robots.delay_seconds(rules),
-            headers=answers.validators(page),
-            max_redirects=0,
-        )
-    except NotYetError:
-        Page.objects.filter(pk=page.pk).update(attempts=page.attempts - 1)
-        raise
-    except OutboundError as exc:
-        _note_failure(run, page, exc)
     else:
-        _note_answer(run, page, answer)
+        return False
+    return True
+
+
+def _take_all(run: CrawlRun, got: list[tuple[Page, Fetched | OutboundError | None]], *, is_helped: bool) -> None:
+    """Store what came first of all: trouble with one page, which may end the slice, must not lose the others."""
+    frontier.uncount_attempts([page for page, answer in got if answer is None])
+    whole = [(page, answer) for page, answer in got if isinstance(answer, Fetched) and not _is_trouble(page, answer)]
+    bodies = [body for page, answer in whole if (body := answers.take(run, page, answer)) is not None]
+    if bodies:
+        frontier.store_bodies(bodies, asks_for_help=is_helped)
+    if whole:
+        run.record(moved_at=timezone.now(), trouble_count=0, attempts=0)
+    for page, answer in got:
+        if isinstance(answer, OutboundError):
+            _note_failure(run, page, answer)
+        elif answer is not None and _is_trouble(page, answer):
+            _note_trouble_answer(run, page, answer)
+
+
+def _is_trouble(page: Page, answer: Fetched) -> bool:
+    """Return whether the page is to be asked for again later."""
+    return answer.status in fetching.BUSY or (answer.status >= 500 and page.attempts < PAGE_ATTEMPTS_MAX)  # noqa: PLR2004
 
 
 def _note_failure(run: CrawlRun, page: Page, exc: OutboundError) -> None:
@@ -199,22 +257,18 @@ def _note_failure(run: CrawlRun, page: Page, exc: OutboundError) -> None:
         _note_trouble(run, exc, "The site stopped answering")
 
 
-def _note_answer(run: CrawlRun, page: Page, answer: Fetched) -> None:
-    if answer.status in fetching.BUSY:
-        pause = hosts.retry_after_seconds(answer.headers.get("retry-after", ""))
-        is_last = page.attempts >= PAGE_ATTEMPTS_MAX and answer.status != 429  # noqa: PLR2004
-        if is_last:
-            frontier.close(page, Page.State.FAILED, Page.Reason.HTTP_ERROR, http_status=answer.status)
-        else:
-            Page.objects.filter(pk=page.pk).update(attempts=min(page.attempts, PAGE_ATTEMPTS_MAX - 1))
-        _note_trouble(run, None, f"The site keeps answering with status {answer.status}")
-        raise NotYetError(timezone.now() + timedelta(seconds=pause))
-    if answer.status >= 500 and page.attempts < PAGE_ATTEMPTS_MAX:  # noqa: PLR2004
+def _note_trouble_answer(run: CrawlRun, page: Page, answer: Fetched) -> None:
+    if answer.status not in fetching.BUSY:
         frontier.retry_later(page, RETRY_SECONDS * page.attempts**2)
         return
-    answers.take(run, page, answer)
-    if run.trouble_count or run.attempts:
-        run.record(trouble_count=0, attempts=0)
+    pause = hosts.retry_after_seconds(answer.headers.get("retry-after", ""))
+    is_last = page.attempts >= PAGE_ATTEMPTS_MAX and answer.status != 429  # noqa: PLR2004
+    if is_last:
+        frontier.close(page, Page.State.FAILED, Page.Reason.HTTP_ERROR, http_status=answer.status)
+    else:
+        Page.objects.filter(pk=page.pk).update(attempts=min(page.attempts, PAGE_ATTEMPTS_MAX - 1))
+    _note_trouble(run, None, f"The site keeps answering with status {answer.status}")
+    raise NotYetError(timezone.now() + timedelta(seconds=pause))
 
 
 def _note_trouble(run: CrawlRun, exc: Exception | None, text: str) -> None:

@@ -1,9 +1,11 @@
 """Repair what messages and workers lost. Trusts only Postgres; runs every second in the sweeper process."""
 
+from collections import defaultdict
+
 from django.db import transaction
 
 from core.states import State
-from crawl import finishing, frontier, processing, sending
+from crawl import finishing, frontier, processing, scheduling, sending
 from crawl.models import CrawlRun, Page
 from tenants.models import Tenant
 
@@ -12,8 +14,11 @@ SLICES_LOST_MAX = 5
 
 
 def sweep() -> int:
-    """Send due runs and pages, close those that stopped several workers, start waiting runs; return how many."""
-    return _sweep_runs() + _sweep_pages() + _sweep_waiting()
+    """Send due runs and pages, close those that stopped several workers, start runs that wait or are due by the clock.
+
+    Returns how many.
+    """
+    return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due()
 
 
 def _sweep_runs() -> int:
@@ -31,11 +36,14 @@ def _sweep_runs() -> int:
 def _sweep_pages() -> int:
     with transaction.atomic():
         pages = list(Page.objects.due().select_for_update(skip_locked=True, of=["self"]).order_by("send_at")[:LIMIT])
+        alive: dict[object, list[Page]] = defaultdict(list)
         for page in pages:
             if page.attempts >= processing.ATTEMPTS_MAX:
                 frontier.close(page, Page.State.FAILED, Page.Reason.CRASHED)
             else:
-                sending.send_page(page)
+                alive[page.run_id].append(page)
+        for of_run in alive.values():
+            sending.send_pages(of_run)
     return len(pages)
 
 

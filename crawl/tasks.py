@@ -3,11 +3,15 @@
 Their hard limit ends a worker that hangs, and with it the thread that renews its lease.
 """
 
+from collections.abc import Sequence
+
 import structlog
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 
 from core.jobs import kept
+from core.turns import Turn
 from crawl import finishing, frontier, processing, slices
 from crawl.models import CrawlRun, Page
 
@@ -44,18 +48,20 @@ def crawl_website_task(*, run_id: str, ticket: int | None = None) -> bool:
     soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
     time_limit=TIME_LIMIT_SECONDS,
 )
-def process_page_content(*, page_id: int) -> bool:
-    """Take the text out of one fetched page; False if it is not free."""
-    page = Page.objects.claim(page_id)
-    if page is None:
+def process_page_content(*, page_ids: Sequence[int] = (), page_id: int | None = None) -> bool:
+    """Take the text out of fetched pages of one run; False if none of them is free. ``page_id`` names a single one."""
+    ids = [page_id] if page_id is not None else list(page_ids)
+    pages = Page.objects.filter(pk__in=ids).claim_batch(len(ids)) if len(ids) > 1 else _claim_one(ids)
+    if not pages:
         return False
-    try:
-        with kept(page):
-            processing.process(page)
-    except Exception:
-        log.exception("page_processing_failed", page_id=page_id)
-        frontier.close(page, Page.State.FAILED, Page.Reason.UNREADABLE)
-        if page.run is not None:
-            processing.wake(page.run)
-        raise
+    with kept(pages[0]):
+        left, bugs = processing.process(pages, Turn(settings.CRAWL_SLICE_SECONDS))
+    frontier.give_back(left)
+    if bugs:
+        raise bugs[0]
     return True
+
+
+def _claim_one(page_ids: list[int]) -> list[Page]:
+    page = Page.objects.claim(page_ids[0]) if page_ids else None
+    return [page] if page is not None else []

@@ -23,12 +23,15 @@ REMOVE_BATCH = 500
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses both
 
 
-def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: str, fetched_at: datetime) -> Document:
+def store_page(
+    *, tenant: Tenant, url: str, title: str, language: str, content: str, fetched_at: datetime, rings: bool = True
+) -> Document:
     """Make the page's text searchable by words at once, and by meaning soon; return its document.
 
     Unchanged text only moves ``fetched_at``. Passages that stayed the same keep their rows and vectors. Two workers
     storing one URL take turns, and the text fetched last wins. A document whose passages were deleted on demand keeps
-    its text up to date and stays without passages (`resync_document`).
+    its text up to date and stays without passages (`resync_document`). Who stores many pages rings once for all, with
+    `ring_for_vectors`.
 
     Raises:
         PageInvalidError: if the URL is empty or longer than 2,000 bytes.
@@ -39,24 +42,35 @@ def store_page(*, tenant: Tenant, url: str, title: str, language: str, content: 
     content = _UNSTORABLE.sub("", content)
     content_hash = indexing.digest(indexing.INDEX_VERSION, title, content)
     with transaction.atomic():
-        document, _created = Document.objects.select_for_update(no_key=True).get_or_create(
-            tenant=tenant, url=url, defaults={"content": "", "content_hash": "", "fetched_at": fetched_at}
+        text = {"title": title, "language": language, "content": content, "content_hash": content_hash}
+        document, is_new = Document.objects.select_for_update(no_key=True).get_or_create(
+            tenant=tenant, url=url, defaults={**text, "fetched_at": fetched_at}
         )
-        if fetched_at < document.fetched_at:
+        if not is_new and not _update(document, text, fetched_at):
             return document
-        document.fetched_at = fetched_at
-        if document.content_hash == content_hash:
-            document.save(update_fields=["fetched_at"])
-            return document
-        document.title, document.language, document.content = title, language, content
-        document.content_hash = content_hash
-        document.save(update_fields=["title", "language", "content", "content_hash", "fetched_at", "updated_at"])
-        if document.excluded_at:
-            return document
-        _replace_chunks(document)
-        _queue(document)
+        _replace_chunks(document, is_new=is_new)
+        _queue(document, rings=rings)
         version.add_change(tenant.pk)
     return document
+
+
+def _update(document: Document, text: dict[str, str], fetched_at: datetime) -> bool:
+    """Bring a known document up to date; return whether its passages have to follow."""
+    if fetched_at < document.fetched_at:
+        return False
+    document.fetched_at = fetched_at
+    if document.content_hash == text["content_hash"]:
+        document.save(update_fields=["fetched_at"])
+        return False
+    for name, value in text.items():
+        setattr(document, name, value)
+    document.save(update_fields=[*text, "fetched_at", "updated_at"])
+    return document.excluded_at is None
+
+
+def ring_for_vectors(*, tenant: Tenant) -> None:
+    """Have the vectors of what was stored made, after the commit, as far as the tenant's window allows."""
+    transaction.on_commit(partial(send_due, tenant_id=tenant.pk))
 
 
 def confirm_page(*, document_id: uuid.UUID, fetched_at: datetime) -> None:
@@ -169,10 +183,10 @@ def retry_failed(*, tenant: Tenant | None = None) -> tuple[int, int]:
     return documents, runs
 
 
-def _replace_chunks(document: Document) -> None:
+def _replace_chunks(document: Document, *, is_new: bool = False) -> None:
     """Bring the chunk rows in step with the content; a row whose text is still there keeps its vector."""
     left = defaultdict(list)
-    for chunk in document.chunks.order_by("chunk_index").defer(*Chunk.LARGE):
+    for chunk in [] if is_new else document.chunks.order_by("chunk_index").defer(*Chunk.LARGE):
         left[chunk.content_hash].append(chunk)
     new: list[Chunk] = []
     kept: list[Chunk] = []
@@ -192,18 +206,15 @@ def _replace_chunks(document: Document) -> None:
     Chunk.objects.bulk_create(new, batch_size=200)
 
 
-def _queue(document: Document) -> SyncItem:
+def _queue(document: Document, *, rings: bool = True) -> SyncItem:
     """Have the document's vectors made; a worker at it already loses its claim and the work starts over."""
-    item: SyncItem = SyncItem.objects.update_or_create(
-        document=document,
-        defaults={
-            "tenant_id": document.tenant_id,
-            "state": State.QUEUED,
-            "attempts": 0,
-            "not_before": Now(),
-            "error": "",
-            **SyncItem.UNCLAIMED,
-        },
-    )[0]
-    transaction.on_commit(partial(send_due, tenant_id=document.tenant_id))
+    anew = {"state": State.QUEUED, "attempts": 0, "not_before": Now(), "error": "", **SyncItem.UNCLAIMED}
+    (item,) = SyncItem.objects.bulk_create(
+        [SyncItem(document=document, tenant_id=document.tenant_id, **anew)],
+        update_conflicts=True,
+        unique_fields=["document"],
+        update_fields=list(anew),
+    )
+    if rings:
+        transaction.on_commit(partial(send_due, tenant_id=document.tenant_id))
     return item

@@ -49,12 +49,16 @@ class JobQuerySet(models.QuerySet[_Job_co]):
 
         One UPDATE decides, so of two deliveries of a message one wins. The new token fences whoever had it before.
         """
+        return next(iter(self.take_all(key, **values)), None)
+
+    def take_all(self, key: dict[str, Any], **values: Any) -> list[_Job_co]:
+        """Claim those of the jobs that the key names which are free, under one token, as `take` does."""
         token = uuid.uuid4()
         attempts = {self.ATTEMPTS: F(self.ATTEMPTS) + 1}
         claim = self.TAKEN | self.lease_values() | attempts | {"lease_token": token} | values
         if not self.free().filter(**key).update(**claim):
-            return None
-        return self._again().select_related(*self.CLAIMED_WITH).filter(**key, lease_token=token).first()
+            return []
+        return list(self._again().select_related(*self.CLAIMED_WITH).filter(**key, lease_token=token))
 
     def held_by(self, job: "Job") -> Self:
         """The job's row while this claim holds it: what is updated through it is fenced."""

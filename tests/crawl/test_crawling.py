@@ -3,11 +3,15 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from core.turns import Turn
 from crawl import fetching, services, sitemaps
-from crawl.models import CrawlRun, Host, Page
+from crawl.models import CrawlRun, Host, Page, Website
+from crawl.sweeping import sweep
 from knowledge.models import Document
+from tests.knowledge.files import locked, make_docx, make_pdf
 from tests.site import Answer, add_tree, html
 
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 TEXT = "This paragraph says something about the {0} that is long enough to be found and quoted in an answer. " * 2
 
 
@@ -19,7 +23,7 @@ def titles():
     return sorted(Document.objects.values_list("title", flat=True))
 
 
-def test_a_crawl_stores_every_page_of_the_site(crawl, site):
+def test_a_crawl_stores_every_page_of_the_site(crawl, site, settings):
     add_tree(site, 25)
 
     run = crawl()
@@ -30,7 +34,7 @@ def test_a_crawl_stores_every_page_of_the_site(crawl, site):
     persian = Document.objects.get(title="محصول 3")
     assert persian.language == "fa"
     assert "می‌دهد" in persian.content
-    assert site.in_flight_max == 1
+    assert site.in_flight_max <= settings.CRAWL_OWN_HOST_CONNECTIONS
 
 
 def test_pages_are_found_through_links_alone(crawl, site):
@@ -55,7 +59,8 @@ def test_a_second_crawl_processes_only_what_changed(crawl, site):
     assert {page.document.title for page in changed} == {"New", "Added", "Home"}
     assert services.progress(run).unchanged == 9
     conditional = [path for _method, path, headers in site.requests if "if-none-match" in headers]
-    assert len(conditional) == 12
+    assert len(set(conditional)) == 12
+    assert site.paths().count("/product/5/") == 2  # what has just gone is asked for once more
     assert reason(run, "/product/5/") == "not_found"
     assert not Document.objects.filter(url__endswith="/product/5/").exists()
     assert Document.objects.count() == 12
@@ -112,10 +117,13 @@ def test_every_page_has_its_reason(crawl, site):
         "/inside": Answer(status=302, headers={"Location": "http://169.254.169.254/"}),
         "/loop": Answer(status=302, headers={"Location": "/loop"}),
         "/refresh": html('<meta http-equiv=refresh content="0; url=/goal">'),
-        "/pdf": Answer(b"%PDF-1.7", headers={"Content-Type": "application/pdf"}),
+        "/picture": Answer(b"\x89PNG\r\n", headers={"Content-Type": "image/png"}),
         "/lie": Answer(b"\x89PNG\r\n", headers={"Content-Type": "text/html"}),
         "/download": html("<p>x</p>", Content_Disposition="attachment"),
-        "/empty": html("<script>app()</script><noscript>Enable JavaScript</noscript>"),
+        "/empty": html("<p> </p>"),
+        "/scripts": html("<div id=root></div><script>app()</script><noscript>Enable JavaScript</noscript>"),
+        "/wall": Answer(status=302, headers={"Location": "/users/sign_in?next=%2Fwall"}),
+        "/human": html("<title>Just a moment</title><p>Please solve the captcha.</p><script>x()</script>"),
         "/login": html("<h1>Welcome</h1><form><input type=password></form>"),
         "/copy": html(f"<p>{long('goal')}</p>"),
         "/original": html(f"<link rel=canonical href='/goal'><p>{long('other words')}</p>"),
@@ -142,10 +150,13 @@ def test_every_page_has_its_reason(crawl, site):
         "/inside": "redirect_off_site",
         "/loop": "redirect_loop",
         "/refresh": "redirect",
-        "/pdf": "not_html",
+        "/picture": "not_html",
         "/lie": "not_html",
         "/download": "not_html",
         "/empty": "empty",
+        "/scripts": "needs_javascript",
+        "/wall": "login",
+        "/human": "challenge",
         "/login": "login",
         "/copy": "duplicate",
         "/original": "canonical",
@@ -157,6 +168,140 @@ def test_every_page_has_its_reason(crawl, site):
     }
     assert Document.objects.count() == 3
     assert site.paths().count("/broken") == 3
+
+
+def test_a_page_like_those_that_do_not_exist_is_none(crawl, site):
+    def say_not_found(handler):
+        body = (
+            f"<title>Oops</title><main><p>Sorry, {handler.path} is not here. {TEXT.format('shop')}</p></main>".encode()
+        )
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/html")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    site.add_page("/", f'<p>{TEXT.format("home")}</p><a href="/a">a</a><a href="/old">o</a>', title="Home")
+    site.add_page("/a", f"<p>Oops, we did it: {TEXT.format('goal')} {TEXT.format('story')}</p>", title="A")
+    site.fallback = Answer(send=say_not_found)
+
+    run = crawl()
+
+    assert reason(run, "/old") == "soft_404"
+    assert titles() == ["A", "Home"]
+
+
+def test_a_site_that_sends_all_that_is_missing_home_is_understood(crawl, site):
+    site.add_page("/", f'<p>{TEXT.format("home")}</p><a href="/old">o</a>', title="Home")
+    site.fallback = Answer(status=302, headers={"Location": "/"})
+
+    assert reason(crawl(), "/old") == "soft_404"
+
+
+def test_the_languages_of_a_page_are_found_and_none_is_the_original_of_another(crawl, site):
+    head = '<link rel=canonical href="/en/a"><link rel=alternate hreflang=en href="/en/a">'
+    head += '<link rel=alternate hreflang=fa href="/fa/a">'
+    site.add_page("/", f'<p>{TEXT.format("home")}</p><a href="/en/a">a</a>', title="Home")
+    site.add_page("/en/a", f"<p>{TEXT.format('page')}</p>", title="A", head=head)
+    site.add_page(
+        "/fa/a", "<p>این صفحه دربارهٔ سفارش است و می‌گوید که چه باید کرد.</p>", title="الف", lang="fa", head=head
+    )
+
+    crawl()
+
+    assert titles() == ["A", "Home", "الف"]
+
+
+def test_a_page_that_is_away_for_a_moment_keeps_its_text(crawl, site):
+    site.add_page("/", f"<p>{TEXT.format('home')}</p><a href='/a'>a</a>", title="Home")
+    site.add_page("/a", f"<p>{TEXT.format('page')}</p>", title="A")
+    crawl()
+    there, asked = site.routes.pop("/a"), []
+
+    def flap(handler):
+        asked.append(handler.path)
+        if len(asked) > 1:
+            site.routes["/a"] = there
+        handler.send_response(404)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        site.routes["/a"] = there
+
+    site.routes["/a"] = Answer(send=flap)
+
+    assert reason(crawl(), "/a") in {"", "unchanged"}
+    assert titles() == ["A", "Home"]
+
+
+def test_selectors_say_what_is_content(crawl, site):
+    site.add_page(
+        "/",
+        f"<h1>Guide</h1><div class=box><h2>Install</h2><p>{TEXT.format('tool')}</p>"
+        f"<p class=more>{TEXT.format('extra')}</p></div><p>{TEXT.format('rest')}</p>",
+    )
+
+    crawl()
+    before = Document.objects.get().content
+    crawl(content=[".box"], leave_out=[".more", "p.none"])
+    after = Document.objects.get().content
+
+    assert "extra" in before
+    assert "rest" in before
+    assert after.startswith("## Install")
+    assert "tool" in after
+    assert "extra" not in after
+    assert "rest" not in after
+
+
+def test_a_website_is_crawled_by_the_clock(tenant, crawl, site, work):
+    site.add_page("/", f"<p>{TEXT.format('home')}</p>")
+    run = crawl(crawl_every_hours=24)
+    website = run.website
+    website.refresh_from_db()
+    assert timedelta(hours=23.9) < website.next_crawl_at - timezone.now() <= timedelta(hours=24)
+
+    Website.objects.update(next_crawl_at=timezone.now())
+    sweep()
+    sweep()
+
+    assert CrawlRun.objects.count() == 2
+    website.refresh_from_db()
+    assert website.next_crawl_at > timezone.now()
+    services.update_website(website=website, crawl_every_hours=None)
+    assert website.next_crawl_at is None
+
+
+def test_linked_documents_are_read_and_said_to_be_locked_or_damaged(crawl, site):
+    pdf = make_pdf(["The warranty of the lamp is told in this document alone."])
+    files = {
+        "/guide.pdf": Answer(pdf, headers={"Content-Type": "application/pdf"}),
+        "/download": Answer(make_docx(), headers={"Content-Type": DOCX, "Content-Disposition": "attachment"}),
+        "/download.docx": Answer(make_docx(), headers={"Content-Type": DOCX}),
+        "/notes.txt": Answer(f"Notes. {TEXT.format('note')}".encode(), headers={"Content-Type": "text/plain"}),
+        "/read.md": Answer(f"# Read\n\n{TEXT.format('me')}".encode(), headers={"Content-Type": "text/markdown"}),
+        "/locked.pdf": Answer(locked(pdf), headers={"Content-Type": "application/pdf"}),
+        "/damaged.pdf": Answer(b"%PDF-1.7", headers={"Content-Type": "application/pdf"}),
+        "/scan.pdf": Answer(make_pdf([]), headers={"Content-Type": "application/pdf"}),
+        "/hidden.pdf": Answer(pdf, headers={"Content-Type": "application/pdf", "X-Robots-Tag": "noindex"}),
+    }
+    site.routes |= files
+    site.add_page("/", f"<p>{TEXT.format('home')}</p>" + "".join(f'<a href="{path}">l</a>' for path in files))
+
+    run = crawl()
+
+    assert {page.url.removeprefix(site.url): page.reason for page in run.pages.all()} == {
+        "/": "",
+        "/guide.pdf": "",
+        "/download": "",
+        "/download.docx": "duplicate",
+        "/notes.txt": "",
+        "/read.md": "",
+        "/locked.pdf": "encrypted",
+        "/damaged.pdf": "unreadable",
+        "/scan.pdf": "empty",
+        "/hidden.pdf": "noindex",
+    }
+    assert titles() == ["/", "Handbook", "Read", "guide", "notes"]
 
 
 def test_two_pages_that_name_each_other_as_the_original_keep_one_document(crawl, site):
@@ -242,17 +387,24 @@ def test_the_depth_limit_is_kept(crawl, site):
         "".join(f'<a href="/cal?month={month}">m</a>' for month in range(200)),
         '<a href="a/">deeper</a>',
         '<a href="/page?sid={n}">s</a>',
+        "".join(f'<a href="/cal/{1900 + month}/05/">m</a>' for month in range(200)),
     ],
 )
 def test_traps_end(crawl, site, links):
     site.add_page("/", f"<p>{TEXT.format('home')}</p>{links}")
-    for path in ("/cal", "/page", *("/" + "a/" * depth for depth in range(1, 40))):
+    for path in (
+        "/cal",
+        "/page",
+        *(f"/cal/{1900 + month}/05/" for month in range(200)),
+        *("/" + "a/" * depth for depth in range(1, 40)),
+    ):
         site.add_page(path, f"<p>{TEXT.format(path)}</p>{links}")
 
     run = crawl()
 
     assert run.state == "done"
     assert run.pages.count() <= 60
+    assert (services.progress(run).trapped > 0) == ("cal" in links)
 
 
 def test_a_busy_site_is_left_alone_as_long_as_it_asks(crawl, site, tenant, work):
@@ -284,7 +436,7 @@ def test_two_crawls_of_one_host_take_turns(tenant, site, settings, work):
     add_tree(site, 3)
     Host.objects.create(name=site.host_port, lease_until=timezone.now() + timedelta(seconds=20))
     with pytest.raises(fetching.NotYetError):
-        fetching.ask(fetching.Slice(ends_at=0), f"{site.url}/", max_bytes=10)
+        fetching.ask(Turn(0), fetching.Request(f"{site.url}/", max_bytes=10))
 
     assert site.requests == []
 

@@ -8,7 +8,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings as django_settings
 from django.utils import timezone
 
-from crawl import finishing, frontier, processing, services
+from core import turns
+from crawl import finishing, frontier, processing, services, slices
 from crawl.errors import CrawlAlreadyActiveError, WebsiteInvalidError
 from crawl.models import CrawlRun, Page
 from crawl.sweeping import SLICES_LOST_MAX, sweep
@@ -129,19 +130,17 @@ def test_a_run_that_stops_its_workers_again_and_again_is_given_up(website, sent)
 
 
 def test_a_page_whose_request_kills_the_worker_is_closed_and_the_crawl_goes_on(website, sent, work, monkeypatch):
-    from crawl import slices
-
     class WorkerDiedError(BaseException):
         pass
 
-    ask = slices.fetching.ask
+    ask_all = slices.fetching.ask_all
 
-    def deadly(work, url, **options):
-        if url.endswith("/product/1/"):
+    def deadly(turn, requests, **options):
+        if any(request.url.endswith("/product/1/") for request in requests):
             raise WorkerDiedError
-        return ask(work, url, **options)
+        return ask_all(turn, requests, **options)
 
-    monkeypatch.setattr(slices.fetching, "ask", deadly)
+    monkeypatch.setattr(slices.fetching, "ask_all", deadly)
     run = services.start_crawl(website=website)
     for _death in range(3):
         with pytest.raises(WorkerDiedError):
@@ -160,10 +159,18 @@ def test_a_page_whose_request_kills_the_worker_is_closed_and_the_crawl_goes_on(w
     assert Document.objects.count() == 11
 
 
-def test_a_page_whose_processing_was_lost_is_sent_again_and_closed_after_three_deaths(website, sent, work):
-    run = services.start_crawl(website=website)
-    work(at_most=1)
-    page = run.pages.filter(state="fetched").first()
+@pytest.fixture
+def fetched(website, sent, work, monkeypatch):
+    """A run whose pages are fetched, and left to others to process."""
+    with monkeypatch.context() as patch:
+        patch.setattr(slices, "_process_pages", lambda *_args: False)
+        run = services.start_crawl(website=website)
+        work(at_most=1)
+    return run
+
+
+def test_a_page_whose_processing_was_lost_is_sent_again_and_closed_after_three_deaths(fetched, sent):
+    page = fetched.pages.filter(state="fetched").first()
     for _death in range(processing.ATTEMPTS_MAX):
         assert Page.objects.claim(page.pk) is not None
         assert Page.objects.claim(page.pk) is None
@@ -175,21 +182,55 @@ def test_a_page_whose_processing_was_lost_is_sent_again_and_closed_after_three_d
     assert (page.state, page.reason) == ("failed", "crashed")
 
 
-def test_a_bug_in_a_page_closes_the_page_alone(website, sent, work, monkeypatch):
-    def broken(*_args):
-        raise ZeroDivisionError
+@pytest.mark.parametrize("step", ["_read", "_close_or_store"])
+def test_a_bug_in_a_page_closes_the_page_alone(fetched, step, monkeypatch):
+    ids = list(fetched.pages.filter(state="fetched").order_by("pk").values_list("pk", flat=True))[:3]
+    right = getattr(processing, step)
 
-    run = services.start_crawl(website=website)
-    work(at_most=1)
-    monkeypatch.setattr(processing, "_process", broken)
-    page = run.pages.filter(state="fetched").first()
+    def broken(*args):
+        if any(getattr(arg, "pk", None) == ids[1] for arg in args):
+            raise ZeroDivisionError
+        return right(*args)
 
+    monkeypatch.setattr(processing, step, broken)
     with pytest.raises(ZeroDivisionError):
-        current_app.tasks[PAGE](page_id=page.pk)
+        current_app.tasks[PAGE](page_ids=ids)
 
-    page.refresh_from_db()
-    run.refresh_from_db()
-    assert (page.state, page.reason, run.state) == ("failed", "unreadable", "running")
+    fetched.refresh_from_db()
+    states = dict(Page.objects.filter(pk__in=ids).values_list("pk", "state"))
+    assert [states[page_id] for page_id in ids] == ["done", "failed", "done"]
+    assert Page.objects.get(pk=ids[1]).reason == "unreadable"
+    assert fetched.state == "running"
+
+
+def test_of_two_workers_asked_to_help_with_a_page_one_does(fetched, sent):
+    (ids, more) = [kwargs["page_ids"] for name, kwargs in sent if name == PAGE]
+    assert current_app.tasks[PAGE](page_ids=ids)
+    assert not current_app.tasks[PAGE](page_ids=ids)
+    assert current_app.tasks[PAGE](page_ids=[ids[-1], *more])
+
+    assert Page.objects.filter(state="done").count() == Document.objects.count() == 12
+
+
+def test_pages_that_a_worker_died_of_are_processed_one_by_one(fetched, sent):
+    (ids, more) = [kwargs["page_ids"] for name, kwargs in sent if name == PAGE]
+    assert len(Page.objects.filter(pk__in=ids).claim_batch(8)) == len(ids) == 8
+    expire(Page.objects.filter(pk__in=[*ids, *more]))
+    sent.clear()
+    sweep()
+
+    assert sorted(len(kwargs["page_ids"]) for _name, kwargs in sent) == [1] * 8 + [4]
+
+
+def test_what_a_turn_does_not_reach_stays_for_the_next(fetched, sent, monkeypatch):
+    (ids, _more) = [kwargs["page_ids"] for name, kwargs in sent if name == PAGE]
+    monkeypatch.setattr(turns.Turn, "is_over", lambda _self: True)
+    assert current_app.tasks[PAGE](page_ids=ids)
+
+    assert (
+        list(Page.objects.filter(pk__in=ids).order_by("pk").values_list("state", "attempts", "lease_token"))
+        == [("done", 1, None)] + [("fetched", 0, None)] * 7
+    )
 
 
 def test_a_bug_in_a_slice_closes_the_run(website, sent, work, monkeypatch):
@@ -221,18 +262,37 @@ def test_a_slice_that_runs_out_of_time_is_tried_again(website, sent, work, monke
     assert run.state == "running"
 
 
-def test_fetching_pauses_while_too_many_pages_wait(website, sent, work, monkeypatch):
-    from crawl import slices
+def test_a_run_waits_for_the_pages_that_others_process_and_is_woken_by_them(fetched, sent, work):
+    fetched.refresh_from_db()
+    assert names(sent) == [PAGE] * 2
+    assert fetched.is_waiting
+    work(at_most=1)
+    assert names(sent) == [PAGE, RUN]
 
-    monkeypatch.setattr(slices, "UNPROCESSED_MAX", 4)
+
+def test_a_slice_that_nobody_waits_for_does_the_pages_itself_and_asks_for_help(website, sent, work):
     run = services.start_crawl(website=website)
     work(at_most=1)
 
     run.refresh_from_db()
-    assert names(sent) == [PAGE] * 4
-    assert run.is_waiting
-    work(at_most=4)
-    assert names(sent) == [RUN]  # the last page wakes the run
+    assert run.state == "done"
+    assert [len(kwargs["page_ids"]) for name, kwargs in sent if name == PAGE] == [8, 4]
+
+
+def test_while_others_wait_a_run_has_one_message_in_line_and_takes_short_turns(website, sent, work, monkeypatch):
+    monkeypatch.setattr(slices, "others_wait", lambda: True)
+    monkeypatch.setattr(turns, "others_wait", lambda: True)
+    monkeypatch.setattr(turns, "SHARED_SECONDS", 0)
+    run = services.start_crawl(website=website)
+    turn_count = 0
+    while not run.is_finished:
+        assert names(sent) == [RUN]
+        work(at_most=1)
+        run.refresh_from_db()
+        turn_count += 1
+
+    assert Document.objects.count() == 12
+    assert turn_count > 4
 
 
 def test_a_slice_ends_after_its_time_and_sends_the_next(website, sent, work, settings):
@@ -263,9 +323,11 @@ def test_a_tenant_has_its_share_and_the_others_do_not_wait_for_it(tenant, site, 
     assert [kwargs["run_id"] for _name, kwargs in sent] == [str(runs[3].pk)]
 
 
-def test_a_cancelled_crawl_stops_and_keeps_what_was_read(website, sent, work):
+def test_a_cancelled_crawl_stops_and_keeps_what_was_read(website, sent, work, settings):
+    settings.CRAWL_SLICE_SECONDS = 0
     run = services.start_crawl(website=website)
-    work(at_most=3)
+    while not Document.objects.exists():
+        work(at_most=1)
     kept = Document.objects.count()
 
     assert services.cancel_crawl(run=run)
@@ -274,7 +336,7 @@ def test_a_cancelled_crawl_stops_and_keeps_what_was_read(website, sent, work):
 
     run.refresh_from_db()
     assert (run.state, run.is_cancelled, run.error) == ("failed", True, "The crawl was stopped.")
-    assert Document.objects.count() == kept == 2
+    assert Document.objects.count() == kept < 12
     assert set(Page.objects.exclude(state="done").values_list("reason", flat=True)) == {"cancelled"}
     services.start_crawl(website=website)
 

@@ -140,18 +140,15 @@ def test_a_page_that_is_being_stored_while_its_website_goes_leaves_no_document(w
         return store_page(**values)
 
     monkeypatch.setattr(processing.knowledge, "store_page", store_once_the_removal_waits)
+    reading = processing.Reading("Title", "en", "Text of a page.")
     with ThreadPoolExecutor(1) as worker:
-        stored = worker.submit(in_own_session(processing._save), page, Parsed(), "Text of a page.")
+        stored = worker.submit(in_own_session(processing._save), page, reading)
         assert is_storing.wait(20)
         removing.remove(website)  # as when a crawl began after the one before was stopped
         stored.result()
 
     assert not Website.objects.exists()
     assert not Document.objects.exists()
-
-
-class Parsed:
-    title, language = "Title", "en"
 
 
 def in_own_session(function):

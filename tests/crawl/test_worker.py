@@ -4,6 +4,7 @@ import json
 from io import StringIO
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -52,7 +53,7 @@ def test_a_crawl_survives_the_death_of_its_worker(busy_site):
 
     assert (run.state, run.error) == ("done", "")
     assert Document.objects.count() == 60
-    assert busy_site.in_flight_max == 1
+    assert busy_site.in_flight_max <= django_settings.CRAWL_OWN_HOST_CONNECTIONS
 
 
 def test_the_command_starts_a_crawl_and_says_so(tenant, site, sent):

@@ -1,0 +1,38 @@
+"""Whether background work waits for a slot: what decides between a long turn and a short one (docs/fairness.md).
+
+A worker that finds nobody waiting may go on with what it has, and ask others to help. Once anybody waits, every turn
+ends after about a second, and each tenant has only a few messages in line: so all take turns, however much one has.
+"""
+
+import time
+
+from redis import RedisError
+
+from core import queues
+from core.redis import client
+
+SHARED_SECONDS = 1.0  # of a turn while others wait
+
+
+def others_wait() -> bool:
+    """Return whether a message waits in ``low_priority``; False if Redis cannot say."""
+    try:
+        return bool(client().llen(queues.LOW_PRIORITY))
+    except RedisError:
+        return False
+
+
+class Turn:
+    """The time one task has: ``seconds``, or about a second as soon as others wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self.started = time.monotonic()
+        self.ends_at = self.started + seconds
+
+    def seconds_left(self) -> float:
+        """Return what is left at most; negative once it is over."""
+        return self.ends_at - time.monotonic()
+
+    def is_over(self) -> bool:
+        now = time.monotonic()
+        return now >= self.ends_at or (now >= self.started + SHARED_SECONDS and others_wait())
