@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.errors import PasokhError
 from core.record_admin import KeptAdmin, RecordAdmin
-from crawl import services
+from crawl import services, website_fields
 from crawl.models import CrawlRun, Host, Page, PageBody, Website
 
 
@@ -20,31 +20,45 @@ class WebsiteForm(forms.ModelForm):
 
     class Meta:
         model = Website
-        fields = ["tenant", "root_url", "name", "include_patterns", "exclude_patterns", "max_pages", "max_depth"]
+        fields = [
+            "tenant", "root_url", "name", "include_patterns", "exclude_patterns", "content_selectors",
+            "exclude_selectors", "max_pages", "max_depth", "crawl_every_hours",
+        ]  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if self.instance._state.adding and not self.errors:
-            try:
+        if self.errors:
+            return cleaned
+        try:
+            if self.instance._state.adding:
                 self.instance = services.add_website(
-                    tenant=cleaned["tenant"],
-                    url=cleaned["root_url"],
-                    include=cleaned["include_patterns"],
-                    exclude=cleaned["exclude_patterns"],
-                    max_pages=cleaned["max_pages"],
-                    max_depth=cleaned["max_depth"],
-                    name=cleaned["name"],
+                    tenant=cleaned["tenant"], url=cleaned["root_url"], **self.given(cleaned)
                 )
-            except PasokhError as exc:
-                raise ValidationError(str(exc)) from exc
-            cleaned["root_url"] = self.instance.root_url
+                cleaned["root_url"] = self.instance.root_url
+            else:
+                website_fields.checked(self.given(cleaned))
+        except PasokhError as exc:
+            raise ValidationError(str(exc)) from exc
         return cleaned
+
+    def given(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """Return the form's values in the words of the service."""
+        return {
+            "name": cleaned["name"],
+            "include": cleaned["include_patterns"] or [],
+            "exclude": cleaned["exclude_patterns"] or [],
+            "content": cleaned["content_selectors"] or [],
+            "leave_out": cleaned["exclude_selectors"] or [],
+            "max_pages": cleaned["max_pages"],
+            "max_depth": cleaned["max_depth"],
+            "crawl_every_hours": cleaned["crawl_every_hours"],
+        }
 
 
 @admin.register(Website)
 class WebsiteAdmin(KeptAdmin):
     form = WebsiteForm
-    list_display = ["__str__", "root_url", "tenant", "max_pages", "created_at"]
+    list_display = ["__str__", "root_url", "tenant", "max_pages", "crawl_every_hours", "next_crawl_at", "created_at"]
     list_select_related = ["tenant"]
     search_fields = ["root_url", "name"]
     autocomplete_fields = ["tenant"]
@@ -52,6 +66,9 @@ class WebsiteAdmin(KeptAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Website | None = None) -> list[str]:
         return ["tenant", "root_url"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Website, form: Any, change: bool) -> None:
+        services.update_website(website=Website.objects.get(pk=obj.pk), **form.given(form.cleaned_data))
 
     @admin.action(description=_("Crawl the selected websites now"))
     def crawl_now(self, request: HttpRequest, queryset: QuerySet[Website]) -> None:
@@ -79,8 +96,8 @@ class CrawlRunAdmin(RecordAdmin):
 
 @admin.register(Page)
 class PageAdmin(RecordAdmin):
-    list_display = ["url", "website", "state", "reason", "http_status", "fetched_at"]
-    list_filter = ["state"]
+    list_display = ["url", "website", "state", "reason", "detail", "http_status", "fetched_at"]
+    list_filter = ["state", "reason"]
     list_select_related = ["website"]
     search_fields = ["url"]
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from crawl.models import CrawlRun, Page
+from crawl.models import CrawlRun, Page, Website
 
 _RATE_WINDOW_SECONDS = 20
 
@@ -22,6 +23,7 @@ class CrawlProgress:
     counts: dict[str, int]
     unchanged: int
     dropped: int
+    trapped: int
     pages_per_second: float
     eta_seconds: float | None
     reasons: dict[str, int] = field(default_factory=dict)
@@ -55,10 +57,20 @@ def progress(run: CrawlRun) -> CrawlProgress:
         counts=counts,
         unchanged=reasons.get(Page.Reason.UNCHANGED, 0),
         dropped=now.dropped_count,
+        trapped=now.trapped_count,
         pages_per_second=rate,
         eta_seconds=left / rate if rate and not now.is_finished else None,
         reasons=reasons,
     )
+
+
+def outcomes(website: Website) -> list[dict[str, Any]]:
+    """Return ``{state, reason, text, count}`` for what came of the website's pages, the most frequent first."""
+    rows = Page.objects.filter(website=website).values("state", "reason").annotate(count=Count("pk"))
+    return [
+        row | {"text": str(Page.Reason(row["reason"]).label) if row["reason"] else ""}
+        for row in rows.order_by("-count", "state", "reason")
+    ]
 
 
 def _pages_per_second(run: CrawlRun) -> float:

@@ -1,18 +1,14 @@
 """What may be done with websites and crawls."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 
-from core.outbound import OutboundError, parse_target
-from crawl import finishing, refetching, removing
-from crawl.errors import CrawlAlreadyActiveError, WebsiteBusyError, WebsiteInvalidError
-from crawl.models import CrawlRun, Website
-from crawl.progress import CrawlProgress, progress
-from crawl.urls import canonicalise
+from crawl import finishing, refetching, removing, website_fields
+from crawl.errors import CrawlAlreadyActiveError, WebsiteBusyError
+from crawl.models import CrawlRun, Page, Website
+from crawl.progress import CrawlProgress, outcomes, progress
 from tenants.models import Tenant
 
 __all__ = [
@@ -20,15 +16,13 @@ __all__ = [
     "add_website",
     "cancel_crawl",
     "find_or_add_website",
+    "outcomes",
     "progress",
     "remove_website",
     "start_crawl",
     "update_website",
 ]
 
-PATTERNS_MAX = 50
-PATTERN_MAX_CHARS = 500
-DEPTH_MAX = 100
 REMOVE_TRIES = 3  # a worker in the middle of a page may be in the way once or twice, until it sees that the run is over
 
 
@@ -40,14 +34,18 @@ def add_website(
     exclude: Sequence[str] = (),
     max_pages: int | None = None,
     max_depth: int | None = None,
+    content: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    crawl_every_hours: int | None = None,
     name: str = "",
 ) -> Website:
     """Return the tenant's website with this root, created at first sight; what is given here is set on an old one too.
 
-    ``include`` and ``exclude`` are path globs such as ``/docs/*``. The address is looked at, not visited.
+    ``include`` and ``exclude`` are path globs such as ``/docs/*``, ``content`` and ``leave_out`` CSS selectors. The
+    address is looked at, not visited.
 
     Raises:
-        WebsiteInvalidError: if the URL, a pattern or a limit cannot be used.
+        WebsiteInvalidError: if the URL, a pattern, a selector or a limit cannot be used.
     """
     return find_or_add_website(
         tenant=tenant,
@@ -56,34 +54,51 @@ def add_website(
         exclude=exclude,
         max_pages=max_pages,
         max_depth=max_depth,
+        content=content,
+        leave_out=leave_out,
+        crawl_every_hours=crawl_every_hours,
         name=name,
     )[0]
 
 
 def find_or_add_website(*, tenant: Tenant, url: str, **given: Any) -> tuple[Website, bool]:
     """Do what `add_website` does, and tell as well whether the website is new."""
-    root_url = _root_url(url)
-    changes = {field: value for field, value in _checked(given).items() if value}
+    root_url = website_fields.root_url(url)
+    changes = {field: value for field, value in website_fields.checked(given).items() if value}
     website, is_new = Website.objects.get_or_create(tenant=tenant, root_url=root_url, defaults=changes)
-    if changes and not is_new:
-        for field, value in changes.items():
-            setattr(website, field, value)
-        website.save(update_fields=list(changes))
+    if "crawl_every_hours" in changes or (changes and not is_new):
+        _change(website, changes)
     return website, is_new
 
 
 def update_website(*, website: Website, **given: Any) -> Website:
-    """Set what is given of name, include, exclude, max_pages and max_depth; the next crawl obeys it.
+    """Set what is given of what `add_website` takes but the URL; the next crawl obeys it.
+
+    ``crawl_every_hours=None`` ends the crawling by the clock.
 
     Raises:
-        WebsiteInvalidError: if a pattern or a limit cannot be used.
+        WebsiteInvalidError: if a pattern, a selector or a limit cannot be used.
     """
-    changes = {field: value for field, value in _checked(given).items() if value is not None}
+    changes = {
+        field: value
+        for field, value in website_fields.checked(given).items()
+        if value is not None or field == "crawl_every_hours"
+    }
+    _change(website, changes)
+    return website
+
+
+@transaction.atomic
+def _change(website: Website, changes: dict[str, Any]) -> None:
+    selectors = {"content_selectors", "exclude_selectors"} & changes.keys()
+    is_read_otherwise = any(changes[field] != getattr(website, field) for field in selectors)
     for field, value in changes.items():
         setattr(website, field, value)
-    if changes:
-        website.save(update_fields=list(changes))
-    return website
+    if "crawl_every_hours" in changes:
+        website.plan_next_crawl()
+    website.save(update_fields=[*changes, "next_crawl_at"])
+    if is_read_otherwise:  # the next crawl takes the text anew though the pages have not changed
+        Page.objects.filter(website=website).update(etag="", last_modified="", body_hash="")
 
 
 def remove_website(*, website: Website) -> int:
@@ -104,51 +119,6 @@ def remove_website(*, website: Website) -> int:
     raise WebsiteBusyError("The website is being worked on; try again in a moment.")
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns for what is given, in the words of `add_website`."""
-    checks: dict[str, Callable[[Any], Any]] = {
-        "name": lambda name: name[:200],
-        "include": partial(_patterns, pointer="/include"),
-        "exclude": partial(_patterns, pointer="/exclude"),
-        "max_pages": partial(_within, most=settings.CRAWL_MAX_PAGES, what="page", pointer="/max_pages"),
-        "max_depth": partial(_within, most=DEPTH_MAX, what="depth", pointer="/max_depth"),
-    }
-    columns = {"include": "include_patterns", "exclude": "exclude_patterns"}
-    return {columns.get(word, word): checks[word](value) for word, value in given.items()}
-
-
-def _root_url(url: str) -> str:
-    text = url.strip()
-    if text and "://" not in text:
-        text = f"https://{text}"
-    try:
-        parse_target(text)
-    except OutboundError as exc:
-        raise WebsiteInvalidError(str(exc), pointer="/url") from exc
-    root_url = canonicalise(text)
-    if root_url is None:
-        raise WebsiteInvalidError("The URL cannot be used as the start of a crawl.", pointer="/url")
-    return root_url
-
-
-def _patterns(patterns: Sequence[str], pointer: str) -> list[str]:
-    if len(patterns) > PATTERNS_MAX or any(len(pattern) > PATTERN_MAX_CHARS for pattern in patterns):
-        raise WebsiteInvalidError(
-            f"At most {PATTERNS_MAX} patterns of {PATTERN_MAX_CHARS} characters are accepted.", pointer=pointer
-        )
-    if any(not pattern.startswith(("/", "*")) for pattern in patterns):
-        raise WebsiteInvalidError(
-            "A pattern is a path such as /docs/* and starts with a slash or an asterisk.", pointer=pointer
-        )
-    return list(patterns)
-
-
-def _within(value: int | None, most: int, what: str, pointer: str) -> int | None:
-    if value is not None and not 1 <= value <= most:
-        raise WebsiteInvalidError(f"The {what} limit has to be between 1 and {most}.", pointer=pointer)
-    return value
-
-
 def start_crawl(*, website: Website) -> CrawlRun:
     """Queue a crawl of the website and return its run; it is sent when the tenant's share of workers allows.
 
@@ -160,6 +130,8 @@ def start_crawl(*, website: Website) -> CrawlRun:
     try:
         with transaction.atomic():
             run = refetching.widen(website) or CrawlRun.objects.create(tenant=website.tenant, website=website)
+            website.plan_next_crawl()
+            website.save(update_fields=["next_crawl_at"])
             finishing.start_waiting_runs(website.tenant)
     except IntegrityError as exc:
         raise CrawlAlreadyActiveError("This website is already being crawled.") from exc

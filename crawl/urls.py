@@ -13,21 +13,30 @@ from crawl.models import URL_MAX_CHARS, Website
 _WHITESPACE = re.compile(r"[\t\r\n]")
 _ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
-_SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?]*", re.IGNORECASE)
+_SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?]*|/\((?:[a-z]\([0-9a-z]{20,}\))+\)(?=/)", re.IGNORECASE)
 
 # Parameters that say where a visitor came from or who they are, never what the page holds.
 _NOISE = re.compile(
     r"(?:utm_\w+|gclid|gbraid|wbraid|dclid|fbclid|msclkid|yclid|igshid|twclid|ttclid|mc_cid|mc_eid|_ga|_gl|_hsenc|"
-    r"_hsmi|mkt_tok|vero_id|oly_anon_id|oly_enc_id|phpsessid|jsessionid|sessionid|sid|replytocom)",
+    r"_hsmi|mkt_tok|vero_id|oly_anon_id|oly_enc_id|phpsessid|jsessionid|session_?id|s?sid|oscsid|zenid|"
+    r"cfid|cftoken|replytocom)",
     re.IGNORECASE,
 )
 _FILE = re.compile(
-    r".*\.(?:7z|aac|apk|atom|avi|avif|bin|bmp|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|flac|gif|gz|ico|ics|iso|jar|jpe?g|"
-    r"js|json|m4a|m4v|map|mjs|mov|mp3|mp4|mpe?g|msi|od[pst]|og[gv]|otf|pdf|png|pptx?|ps|rar|rdf|rpm|rss|svg|tar|tgz|"
-    r"tiff?|torrent|ttf|txt|wasm|wav|webm|webmanifest|webp|woff2?|wmv|xlsx?|xml|xz|zip)",
+    r".*\.(?:7z|aac|apk|atom|avi|avif|bin|bmp|bz2|css|csv|deb|dmg|doc|eot|epub|exe|flac|gif|gz|ico|ics|iso|jar|jpe?g|"
+    r"js|json|m4a|m4v|map|mjs|mov|mp3|mp4|mpe?g|msi|od[pst]|og[gv]|otf|png|pptx?|ps|rar|rdf|rpm|rss|svg|tar|tgz|"
+    r"tiff?|torrent|ttf|wasm|wav|webm|webmanifest|webp|woff2?|wmv|xlsx?|xml|xz|zip)",
     re.IGNORECASE,
 )
-_ACTION = re.compile(r"log-?out|sign-?out|wp-admin|wp-login\.php|xmlrpc\.php|cgi-bin|cdn-cgi", re.IGNORECASE)
+# Actions, and the source texts that documentation generators put beside their pages.
+_ACTION = re.compile(
+    r"log-?out|sign-?out|wp-admin|wp-login\.php|xmlrpc\.php|cgi-bin|cdn-cgi|_sources|(?:robots|llms(?:-full)?|humans)\.txt",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"log-?in|sign[-_]?in|wp-login\.php|sso", re.IGNORECASE)
+# A calendar has a page for every month there will ever be: /events/2031/05/, /cal?date=2031-05-12.
+_DATE = "[0-9]{4}[/-][0-9]{1,2}(?:[/-][0-9]{1,2})?"
+_DATED = re.compile(f"(?<=/){_DATE}(?=/?$)")
 _SEGMENTS_MAX = 25
 _REPEATS_MAX = 3
 
@@ -95,6 +104,10 @@ class Scope:
         parent, _slash, last = path.rpartition("/")
         return f"{path.rstrip('/')}/" if "." not in last else f"{parent}/"
 
+    @property
+    def folder_url(self) -> str:
+        return self._root.origin + self._folder
+
     @cached_property
     def _patterns(self) -> tuple[list[re.Pattern[str]], list[re.Pattern[str]]]:
         return _compile(self.include), _compile(self.exclude)
@@ -130,6 +143,23 @@ def _compile(patterns: tuple[str, ...]) -> list[re.Pattern[str]]:
 def _site(target: Target) -> tuple[str, int]:
     port = 0 if target.port == DEFAULT_PORTS[target.scheme] else target.port
     return target.host.removeprefix("www."), port
+
+
+def trap_of(url: str) -> str | None:
+    """Return a regular expression of the URLs that differ from this one endlessly, None if it is not of such a kind.
+
+    Those differ in their query alone (filters, calendars), or in a date at the end. PostgreSQL reads it as well.
+    """
+    path, mark, _query = url.partition("?")
+    before, *after = _DATED.split(path)
+    if not mark and not after:
+        return None
+    return f"^{_DATE.join(map(re.escape, (before, *after)))}{re.escape(mark) or '$'}"
+
+
+def is_login(url: str) -> bool:
+    """Return whether the URL is where sites send visitors who have to log in first."""
+    return any(map(_LOGIN.fullmatch, urlsplit(url).path.split("/")))
 
 
 def looks_like_a_page(path: str) -> bool:

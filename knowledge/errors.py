@@ -44,3 +44,31 @@ class EmbeddingModelUnknownError(EmbeddingError):
 class VectorIndexError(PasokhError):
     status = 500
     code = "vector_index"
+
+
+class FileError(PasokhError):
+    """A document's text could not be taken out of its file."""
+
+    status = 422
+    code = "file_unreadable"
+
+
+class FileKindError(FileError):
+    """The file is none of the kinds that can be read."""
+
+    status = 415
+    code = "file_kind_unknown"
+
+
+class FileEncryptedError(FileError):
+    code = "file_encrypted"
+
+
+class FileTooCostlyError(FileError):
+    """Reading it takes more memory or time than is allowed."""
+
+    code = "file_too_costly"
+
+
+class FileUnreadableError(FileError):
+    """The file is damaged, or not what it says it is."""

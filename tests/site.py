@@ -22,6 +22,7 @@ PERSIAN = (
     "داشته باشد. سفارش‌ها در {days} روز تحویل داده می‌شوند و همهٔ قطعه‌ها {number} ماه ضمانت دارند. اگر اندازهٔ دیگری "
     "می‌خواهید، به کارگاه بنویسید تا پیشنهاد قیمت بگیرید."
 )
+_WELL_KNOWN = {"/robots.txt", "/sitemap.xml"}
 BRANCHES = 10  # children of a page in the tree
 
 
@@ -41,6 +42,7 @@ class Site:
     routes: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     in_flight_max: int = 0
+    fallback: Answer | None = None  # what is answered where there is no route; 404 if not given
 
     @property
     def host_port(self) -> str:
@@ -146,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         site: Site = self.server.site
         site.requests.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         answer = site.routes.get(unquote(self.path)) or site.routes.get(unquote(self.path.partition("?")[0]))
+        if answer is None:
+            answer = site.fallback if site.fallback and self.path not in _WELL_KNOWN else None
         if answer is None:
             answer = Answer(b"<h1>Not found</h1>", 404, {"Content-Type": "text/html"})
         if answer.send is not None:

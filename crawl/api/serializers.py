@@ -6,7 +6,14 @@ from rest_framework import serializers
 
 from core.states import State
 from crawl.models import URL_MAX_CHARS, CrawlRun, Page, Website
-from crawl.services import DEPTH_MAX, PATTERN_MAX_CHARS, PATTERNS_MAX
+from crawl.website_fields import (
+    DEPTH_MAX,
+    HOURS_MAX,
+    PATTERN_MAX_CHARS,
+    PATTERNS_MAX,
+    SELECTOR_MAX_CHARS,
+    SELECTORS_MAX,
+)
 
 
 class PatternsField(serializers.ListField):
@@ -16,14 +23,40 @@ class PatternsField(serializers.ListField):
         super().__init__(max_length=PATTERNS_MAX, **kwargs)
 
 
+class SelectorsField(serializers.ListField):
+    child = serializers.CharField(max_length=SELECTOR_MAX_CHARS)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=SELECTORS_MAX, **kwargs)
+
+
 class WebsiteSerializer(serializers.ModelSerializer):
     url = serializers.CharField(source="root_url", help_text="Where crawls begin, in its one form.")
     include = serializers.ListField(child=serializers.CharField(), source="include_patterns")
     exclude = serializers.ListField(child=serializers.CharField(), source="exclude_patterns")
+    content = serializers.ListField(child=serializers.CharField(), source="content_selectors")
+    leave_out = serializers.ListField(child=serializers.CharField(), source="exclude_selectors")
 
     class Meta:
         model = Website
-        fields = ["id", "url", "name", "include", "exclude", "max_pages", "max_depth", "created_at"]
+        fields = [
+            "id", "url", "name", "include", "exclude", "content", "leave_out", "max_pages", "max_depth",
+            "crawl_every_hours", "next_crawl_at", "created_at",
+        ]  # fmt: skip
+
+
+class OutcomeSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(Page.State.choices)
+    reason = serializers.ChoiceField(Page.Reason.choices, allow_blank=True)
+    text = serializers.CharField(help_text="The reason in words, in the language of `Accept-Language`.")
+    count = serializers.IntegerField()
+
+
+class WebsiteDetailSerializer(WebsiteSerializer):
+    outcomes = OutcomeSerializer(many=True, help_text="What came of its pages, the most frequent first.")
+
+    class Meta(WebsiteSerializer.Meta):
+        fields = [*WebsiteSerializer.Meta.fields, "outcomes"]
 
 
 class WebsiteChangeSerializer(serializers.Serializer):
@@ -32,6 +65,13 @@ class WebsiteChangeSerializer(serializers.Serializer):
         required=False, help_text="Path globs such as `/docs/*`; without any, all below the address's folder."
     )
     exclude = PatternsField(required=False, help_text="Path globs; they win over `include`.")
+    content = SelectorsField(
+        required=False, help_text="CSS selectors of what is the content, such as `article`; else it is found."
+    )
+    leave_out = SelectorsField(required=False, help_text="CSS selectors of what is never content, such as `.comments`.")
+    crawl_every_hours = serializers.IntegerField(
+        min_value=1, max_value=HOURS_MAX, required=False, allow_null=True, help_text="Null: only when asked to."
+    )
     max_pages = serializers.IntegerField(min_value=1, required=False)
     max_depth = serializers.IntegerField(min_value=1, max_value=DEPTH_MAX, required=False)
 
@@ -57,6 +97,7 @@ class ProgressSerializer(serializers.Serializer):
     reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Skipped and failed pages by reason.")
     unchanged = serializers.IntegerField()
     dropped = serializers.IntegerField(help_text="Links left out at the page limit.")
+    trapped = serializers.IntegerField(help_text="Links left out as endless variants of a page, such as calendars.")
     pages_per_second = serializers.FloatField()
     eta_seconds = serializers.FloatField(allow_null=True)
 
@@ -71,13 +112,16 @@ class CrawlProgressSerializer(CrawlSerializer):
 class PageSerializer(serializers.ModelSerializer):
     document_id = serializers.UUIDField(allow_null=True)
     crawl_id = serializers.UUIDField(source="run_id", allow_null=True, help_text="The last crawl that saw it.")
+    reason_text = serializers.CharField(
+        source="get_reason_display", help_text="The reason in words, in the language of `Accept-Language`."
+    )
     duplicate_of = serializers.CharField(source="duplicate_of.url", default=None, allow_null=True)
 
     class Meta:
         model = Page
         fields = [
-            "id", "url", "state", "reason", "detail", "http_status", "depth", "document_id", "crawl_id", "duplicate_of",
-            "fetched_at", "created_at",
+            "id", "url", "state", "reason", "reason_text", "detail", "http_status", "depth", "document_id", "crawl_id",
+            "duplicate_of", "fetched_at", "created_at",
         ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +19,7 @@ from crawl.api.serializers import (
     PageFilterSerializer,
     PageSerializer,
     WebsiteChangeSerializer,
+    WebsiteDetailSerializer,
     WebsiteInputSerializer,
     WebsiteSerializer,
 )
@@ -29,12 +30,21 @@ from tenants.scopes import Scope
 
 @extend_schema_view(
     list=extend_schema(operation_id="website_list", summary="List websites"),
-    retrieve=extend_schema(operation_id="website", summary="Look a website up"),
 )
-class WebsiteViewSet(ListModelMixin, RetrieveModelMixin, ResourceViewSet):
+class WebsiteViewSet(ListModelMixin, ResourceViewSet):
     required_scope = Scope.SOURCES
     queryset = Website.objects.select_related("tenant")
     serializer_class = WebsiteSerializer
+
+    @extend_schema(
+        operation_id="website",
+        summary="Look a website up",
+        description="With what came of its pages.",
+        responses=WebsiteDetailSerializer,
+    )
+    def retrieve(self, request: Request, pk: str) -> Response:
+        website = self.get_object()
+        return Response(self.get_serializer(website).data | {"outcomes": services.outcomes(website)})
 
     @extend_schema(
         operation_id="website_create",

@@ -1,12 +1,15 @@
 """The main text of a page as Markdown: trafilatura's choice of blocks, or the page's own semantic elements."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trafilatura
 from lxml import etree
 from lxml.html import HtmlElement
 
+from crawl.extraction import selectors
+from crawl.extraction.hidden import remove_hidden
 from crawl.extraction.markdown import render
 from crawl.extraction.pages import ParsedPage
 
@@ -34,10 +37,18 @@ class Extracted:
     is_fallback: bool
 
 
-def extract(page: ParsedPage) -> Extracted:
-    """Return the page's main text; empty if it has none. Uses the tree up."""
+def extract(page: ParsedPage, *, keep: Sequence[str] = (), drop: Sequence[str] = ()) -> Extracted:
+    """Return the page's main text; empty if it has none. Uses the tree up.
+
+    ``keep`` and ``drop`` are CSS selectors: of what is the content, where the page has it, and of what is not.
+    """
     tree = page.tree
+    remove_hidden(tree)
+    for element in selectors.find(tree, drop):
+        _take_out(element)
     _remove_permalinks(tree)
+    if chosen := selectors.find_outermost(tree, keep):
+        return Extracted(_clean("\n\n".join(map(render, chosen))), is_fallback=False)
     marked = _marked_root(tree)
     semantic = render(tree if marked is None else marked)
     own = _by_trafilatura(tree)
@@ -53,6 +64,11 @@ def _lacks(own: str, semantic: str, *, is_marked: bool) -> bool:
         return len(own) < _SHARE_EXPECTED_WITH_HEADINGS * len(semantic)
     expected = min(_SHARE_EXPECTED * len(semantic), len(semantic) - _DIFFERENCE_CHARS)
     return is_marked and len(own) < expected
+
+
+def _take_out(element: HtmlElement) -> None:
+    if element.getparent() is not None:
+        element.drop_tree()
 
 
 def _remove_permalinks(tree: HtmlElement) -> None:

@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from crawl.urls import Scope, canonicalise, looks_like_a_page
+from crawl.urls import Scope, canonicalise, looks_like_a_page, trap_of
 
 BASE = "https://example.com/docs/start/page.html?x=1"
 
@@ -63,7 +65,7 @@ def test_the_form_of_a_url_is_its_own_form():
         ("https://example.com/docs/index.html", "https://example.com/docs/b", True),
         ("https://example.com/docs/", "https://example.com/docs-old/a", False),
         ("https://example.com/docs/", "https://example.com/", False),
-        ("https://example.com/", "https://example.com/file.pdf", False),
+        ("https://example.com/", "https://example.com/file.zip", False),
         ("https://example.com/", "https://example.com/logout", False),
     ],
 )
@@ -82,7 +84,9 @@ def test_patterns_match_decoded_paths_and_exclusion_wins():
     assert not scope.covers("https://example.com/other")
 
 
-@pytest.mark.parametrize("path", ["/a.PDF", "/x/app.js", "/a/a/a/a/b", "/" + "s/" * 30, "/wp-admin/x"])
+@pytest.mark.parametrize(
+    "path", ["/a.ZIP", "/_sources/a.rst.txt", "/x/app.js", "/a/a/a/a/b", "/" + "s/" * 30, "/wp-admin/x"]
+)
 def test_files_actions_and_loops_are_no_pages(path):
     assert not looks_like_a_page(path)
 
@@ -90,3 +94,27 @@ def test_files_actions_and_loops_are_no_pages(path):
 @pytest.mark.parametrize("path", ["/", "", "/v1.2/", "/a.html", "/release-3.14", "/پرونده.html", "/node.js/guide"])
 def test_other_paths_may_be_pages(path):
     assert looks_like_a_page(path)
+
+
+def test_a_session_in_the_address_is_left_out():
+    url = "https://example.com/(S(abcdefghijklmnopqrst0123))/a?PHPSESSID=1&zenid=2&b=3"
+
+    assert canonicalise(url) == "https://example.com/a?b=3"
+
+
+@pytest.mark.parametrize(
+    ("url", "other", "are_alike"),
+    [
+        ("https://e.com/cal?m=1", "https://e.com/cal?m=2", True),
+        ("https://e.com/cal/2031/05/", "https://e.com/cal/1999-12-31/", True),
+        ("https://e.com/cal/2031/05/", "https://e.com/cal/2031/05/launch", False),
+        ("https://e.com/cal/2031/05/", "https://e.com/calm/2031/05/", False),
+        ("https://e.com/a.b?m=1", "https://e.com/axb?m=1", False),
+    ],
+)
+def test_endless_variants_are_told_from_pages(url, other, are_alike):
+    assert bool(re.match(trap_of(url), other)) is are_alike
+
+
+def test_a_page_without_query_or_date_is_no_variant():
+    assert trap_of("https://e.com/product/17/") is None

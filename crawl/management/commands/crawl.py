@@ -37,6 +37,13 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", required=True, metavar="SLUG")
         parser.add_argument("--include", action="append", default=[], metavar="GLOB", help="paths to read: /docs/*")
         parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="paths to leave out")
+        parser.add_argument(
+            "--content", action="append", default=[], metavar="CSS", help="what is the content: article, #main"
+        )
+        parser.add_argument(
+            "--leave-out", action="append", default=[], metavar="CSS", help="what is never content: .comments"
+        )
+        parser.add_argument("--every-hours", type=int, metavar="N", help="crawl it again by the clock")
         parser.add_argument("--max-pages", type=int)
         parser.add_argument("--max-depth", type=int)
         parser.add_argument("--wait", action="store_true", help="follow the crawl until it ends")
@@ -69,6 +76,9 @@ class Command(BaseCommand):
                 exclude=options["exclude"],
                 max_pages=options["max_pages"],
                 max_depth=options["max_depth"],
+                content=options["content"],
+                leave_out=options["leave_out"],
+                crawl_every_hours=options["every_hours"],
             )
             return services.start_crawl(website=website)
         except CrawlAlreadyActiveError:
@@ -128,6 +138,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{now.unchanged} had not changed.")
         if now.dropped:
             self.stdout.write(f"{now.dropped} links were left out: the limit is {run.website.max_pages} pages.")
+        if now.trapped:
+            self.stdout.write(f"{now.trapped} links were left out as endless variants of pages, such as calendars.")
         for reason, count in sorted(now.reasons.items()):
             self.stdout.write(f"  {count} × {reason}")
         if now.error:
