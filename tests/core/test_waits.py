@@ -1,9 +1,12 @@
 """How long tasks wait and run, counted where they run."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from core import queues, waits
 from core.celery import app
+from core.continuing import GOES_ON
 from core.redis import client
 from tests.workers import running_worker, wait_until
 
@@ -48,6 +51,18 @@ def test_without_redis_counting_goes_on_and_nothing_fails(monkeypatch, redis_cli
 
     recorder.count(queues.DEFAULT, "wait", 1.0)
     recorder.write()
+
+
+def test_a_task_that_goes_on_is_counted_once_it_has_ended(redis_client, monkeypatch):
+    monkeypatch.setattr(waits, "recorder", waits.Recorder())
+    request = SimpleNamespace(is_eager=False, delivery_info={"routing_key": queues.HIGH_PRIORITY}, headers={})
+    task = SimpleNamespace(request=request)
+
+    waits.begin(task)
+    waits.end(task, retval=GOES_ON)
+    assert waits.read(queues.HIGH_PRIORITY, seconds=60).run_ms.count == 0
+    waits.end(task, retval=True)
+    assert waits.read(queues.HIGH_PRIORITY, seconds=60).run_ms.count == 1
 
 
 @pytest.mark.django_db(transaction=True)
