@@ -48,7 +48,7 @@ def take(run: CrawlRun, page: Page, answer: Fetched) -> PageBody | None:
         _confirm(page, page.document_id)
     elif answer.redirect_url is not None:
         redirect(run, page, canonicalise(answer.redirect_url))
-    elif answer.status == HTTPStatus.NOT_FOUND and page.document_id is not None and page.attempts < ASKED_WHEN_GONE:
+    elif _may_come_back(run, page, answer):
         frontier.retry_later(page, GONE_RETRY_SECONDS)
     elif answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         _close(page, Page.State.FAILED, Page.Reason.NOT_FOUND)
@@ -61,6 +61,11 @@ def take(run: CrawlRun, page: Page, answer: Fetched) -> PageBody | None:
     else:
         return _body(page, answer)
     return None
+
+
+def _may_come_back(run: CrawlRun, page: Page, answer: Fetched) -> bool:
+    is_known = page.document_id is not None and not run.is_partial
+    return answer.status == HTTPStatus.NOT_FOUND and is_known and page.attempts < ASKED_WHEN_GONE
 
 
 def redirect(run: CrawlRun, page: Page, goal: str | None, reason: str = Page.Reason.REDIRECT) -> None:
