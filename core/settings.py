@@ -260,6 +260,7 @@ EMBEDDING_INPUT_MAX_CHARS = 2000
 KNOWLEDGE_CHUNK_MAX_CHARS = 1200
 KNOWLEDGE_DOCUMENT_MAX_CHARS = env.int("KNOWLEDGE_DOCUMENT_MAX_CHARS", default=400_000)
 KNOWLEDGE_FILE_MAX_BYTES = env.int("KNOWLEDGE_FILE_MAX_BYTES", default=10_000_000)  # PDF, DOCX and the like
+DATA_UPLOAD_MAX_MEMORY_SIZE = KNOWLEDGE_FILE_MAX_BYTES + 65_536  # with an Idempotency-Key the whole body is hashed
 KNOWLEDGE_FILE_MAX_PAGES = env.int("KNOWLEDGE_FILE_MAX_PAGES", default=500)
 KNOWLEDGE_FILE_SECONDS = 15  # then what has been read so far has to do
 KNOWLEDGE_FILE_MEMORY_BYTES = 512 * 2**20
@@ -267,6 +268,7 @@ FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago i
 REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
 KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again
 KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5
+KNOWLEDGE_SYNC_TASKS = env.int("KNOWLEDGE_SYNC_TASKS", default=2)  # of all tenants: half of the slots of bg
 KNOWLEDGE_SYNC_WINDOW = env.int("KNOWLEDGE_SYNC_WINDOW", default=4)  # documents of one tenant on the queue at a time
 KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS = 300  # a message not taken by then counts as lost
 KNOWLEDGE_FULL_SYNC_WINDOW = env.int("KNOWLEDGE_FULL_SYNC_WINDOW", default=2)  # full syncs on the queue, all tenants

@@ -5,7 +5,6 @@ which searches go on using; once no passage lacks one, a single row switches the
 vectors take the old ones' place, batch by batch (docs/knowledge.md, changing the model).
 """
 
-import time
 import uuid
 from datetime import timedelta
 
@@ -15,6 +14,7 @@ from django.db.models import Count, F, Max, QuerySet
 from django.db.models.functions import Now
 
 from core.states import State
+from core.turns import Turn
 from knowledge import embeddings, indexing, search_model, sync_queue, version
 from knowledge.errors import EmbeddingMismatchError, EmbeddingRefusedError
 from knowledge.models import Chunk, FullSync, Place, Stage
@@ -154,13 +154,13 @@ def work_on(run: FullSync) -> bool:
     Raises:
         EmbeddingError: if the model fails; what was made before stays.
     """
-    deadline = time.monotonic() + settings.KNOWLEDGE_SYNC_SLICE_SECONDS
+    turn = Turn(settings.KNOWLEDGE_SYNC_SLICE_SECONDS)
     if run.stage == Stage.EMBEDDING:
-        if not _embed_some(run, deadline):
+        if not _embed_some(run, turn):
             _pause(run)
             return False
         return _switch(run)
-    if _move_some(run, deadline):
+    if _move_some(run, turn):
         _finish(run)
     else:
         _pause(run)
@@ -189,13 +189,13 @@ def _waiting(run: FullSync) -> QuerySet[Chunk]:
     return chunks.filter(pk__lte=run.last_chunk_id)
 
 
-def _embed_some(run: FullSync, deadline: float) -> bool:
+def _embed_some(run: FullSync, turn: Turn) -> bool:
     """Make at most ``batch_size`` vectors; return True once the walk has come to its end."""
     waiting = _waiting(run).select_related("document").order_by("pk").defer(*Chunk.LARGE, "document__content")
     chunks = list(waiting[: run.batch_size])
     for start in range(0, len(chunks), embeddings.BATCH_MAX):
         batch = chunks[start : start + embeddings.BATCH_MAX]
-        if not _save(run, batch, _vectors(run, batch)) or time.monotonic() > deadline:
+        if not _save(run, batch, _vectors(run, batch)) or turn.is_over():
             return False
     return len(chunks) < run.batch_size
 
@@ -260,11 +260,11 @@ def _switch(run: FullSync) -> bool:
     return True
 
 
-def _move_some(run: FullSync, deadline: float) -> bool:
+def _move_some(run: FullSync, turn: Turn) -> bool:
     """Put the new vectors in the old ones' place and drop what is left over; return whether all is done."""
     for statement in (_MOVE, _FORGET_NEXT, _FORGET_OLD):
         while _move_batch(run, statement):
-            if not run.renew() or time.monotonic() > deadline:
+            if not run.renew() or turn.is_over():
                 return False
     left = Chunk.objects.filter(tenant_id=run.tenant_id)
     return not (

@@ -1,10 +1,10 @@
 """Which documents get their vectors next, and the work itself.
 
-Fairness: only a few documents of each tenant (``KNOWLEDGE_SYNC_WINDOW``) are on the queue at a time, so ten
-thousand pages of one never stand before the first page of another. Whoever finishes one sends that tenant's next.
+Fairness: only a few documents of each tenant (``KNOWLEDGE_SYNC_WINDOW``) and of all together (``KNOWLEDGE_SYNC_TASKS``)
+are on the queue at a time, so ten thousand pages of one stand neither before the first page of another nor before its
+crawl. Whoever finishes one sends the next: of a tenant that has none on the queue, then of the one with least to do.
 """
 
-import time
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,29 +15,52 @@ from django.db.models.functions import Now
 
 from core import brownout
 from core.states import State
+from core.turns import Turn, others_wait
 from knowledge import embeddings, indexing, search_model, version
 from knowledge.models import Chunk, Document, Place, SyncItem
 
 RETRY_FIRST_SECONDS = 10
 RETRY_FACTOR = 4  # 10 s, 40 s, 160 s, 640 s: an hour of outage is not survived in one go, a restart is
 
-# Tenants in random order, so that a short limit leaves nobody out for long.
+_MANY_WAITING = 50  # documents; a tenant with more counts as having so many
+_TAKING_LOCK = 0x73796E63  # of this module alone
+SHARED_BATCH = 4  # passages, half a second's work, after which a task looks whether others wait
+
+# One document of each tenant; ties in random order, so that a short limit leaves nobody out for long.
 _TAKE_DUE = """
     WITH due AS (
         SELECT item.id
-        FROM (SELECT id FROM tenants_tenant WHERE %(tenant)s::uuid IS NULL OR id = %(tenant)s ORDER BY random()) tenant
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS count FROM knowledge_syncitem
-            WHERE tenant_id = tenant.id AND (state = 'queued' AND sent_at IS NOT NULL OR state = 'running')
-        ) sent
+        FROM (
+            SELECT tenant.id
+            FROM tenants_tenant tenant
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS count FROM knowledge_syncitem
+                WHERE tenant_id = tenant.id AND (state = 'queued' AND sent_at IS NOT NULL OR state = 'running')
+            ) sent
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS count FROM (
+                    SELECT FROM knowledge_syncitem
+                    WHERE tenant_id = tenant.id AND state = 'queued' AND sent_at IS NULL
+                        AND not_before <= statement_timestamp()
+                    LIMIT %(many)s
+                ) few
+            ) waiting
+            WHERE (%(tenant)s::uuid IS NULL OR tenant.id = %(tenant)s)
+                AND sent.count < %(window)s AND waiting.count > 0
+            ORDER BY sent.count > 0, waiting.count, random()
+        ) tenant
         CROSS JOIN LATERAL (
             SELECT id FROM knowledge_syncitem
             WHERE tenant_id = tenant.id AND state = 'queued' AND sent_at IS NULL AND not_before <= statement_timestamp()
             ORDER BY not_before
-            LIMIT greatest(%(window)s - sent.count, 0)
+            LIMIT 1
             FOR UPDATE SKIP LOCKED
         ) item
-        LIMIT %(limit)s
+        LIMIT least(%(limit)s, greatest(%(tasks)s - (
+            SELECT count(*) FROM knowledge_syncitem WHERE state = 'queued' AND sent_at IS NOT NULL OR state = 'running'
+        ) - (
+            SELECT count(*) FROM knowledge_fullsync WHERE state = 'queued' AND sent_at IS NOT NULL OR state = 'running'
+        ), 0))
     )
     UPDATE knowledge_syncitem SET sent_at = statement_timestamp()
     FROM due WHERE knowledge_syncitem.id = due.id
@@ -46,11 +69,23 @@ _TAKE_DUE = """
 
 
 def take_due(*, tenant_id: uuid.UUID | None = None, limit: int) -> list[uuid.UUID]:
-    """Mark due documents as sent, within each tenant's window, and return their ids for sending."""
-    parameters = {"tenant": tenant_id, "window": brownout.window(settings.KNOWLEDGE_SYNC_WINDOW), "limit": limit}
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE_DUE, parameters)
-        return [document_id for (document_id,) in cursor.fetchall()]
+    """Mark due documents as sent, within each tenant's window and that of all, and return their ids for sending."""
+    parameters = {
+        "tenant": tenant_id,
+        "window": brownout.window(settings.KNOWLEDGE_SYNC_WINDOW),
+        "tasks": brownout.window(settings.KNOWLEDGE_SYNC_TASKS),
+        "many": _MANY_WAITING,
+    }
+    taken: list[uuid.UUID] = []
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TAKING_LOCK])  # two at once would both see the same room
+        while len(taken) < limit:
+            cursor.execute(_TAKE_DUE, parameters | {"limit": limit - len(taken)})
+            found = [document_id for (document_id,) in cursor.fetchall()]
+            if not found:
+                break
+            taken += found
+    return taken
 
 
 def give_back(document_ids: list[uuid.UUID]) -> None:
@@ -99,25 +134,27 @@ def work_on(item: SyncItem) -> bool:
     Raises:
         EmbeddingError: if the model fails; what was made before stays.
     """
-    deadline = time.monotonic() + settings.KNOWLEDGE_SYNC_SLICE_SECONDS
+    turn = Turn(settings.KNOWLEDGE_SYNC_SLICE_SECONDS)
     with transaction.atomic():
         plan = search_model.plan(item.tenant_id)
     for place, model in plan:
         _copy_known_vectors(item, plan, place, model)
         missing = Chunk.objects.filter(document_id=item.document_id).without_vector(model)
-        while batch := list(
-            missing.order_by("chunk_index").defer(*Chunk.LARGE)[: brownout.window(embeddings.BATCH_MAX)]
-        ):
+        while batch := list(missing.order_by("chunk_index").defer(*Chunk.LARGE)[: _batch_size()]):
             for chunk, vector in zip(batch, embeddings.embed_passages(_texts(item, batch), model=model), strict=True):
                 place.put(chunk, model, vector)
             if not _save(item, plan, place, batch):
                 return False
             # After a batch, never before: a slice always gets somewhere. While chats wait too long it is no more.
-            if time.monotonic() > deadline or brownout.level():
+            if turn.is_over() or brownout.level():
                 break
         if missing.exists():
             return False
     return True
+
+
+def _batch_size() -> int:
+    return min(brownout.window(embeddings.BATCH_MAX), SHARED_BATCH if others_wait() else embeddings.BATCH_MAX)
 
 
 def _texts(item: SyncItem, chunks: list[Chunk]) -> list[str]:

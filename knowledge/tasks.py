@@ -36,7 +36,7 @@ def sync_embeddings_task(*, document_id: str) -> bool:
         sync_queue.fail(item, f"{type(exc).__name__}: {exc}")
         raise
     finally:
-        send_due(tenant_id=item.tenant_id)
+        send_due()
     return True
 
 
@@ -78,7 +78,7 @@ def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_
         raise
     finally:
         send_full_syncs()
-        send_due(tenant_id=run.tenant_id)
+        send_due()
 
 
 @shared_task(name="knowledge.delete_document_embeddings_task", bind=True)

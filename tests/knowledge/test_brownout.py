@@ -11,7 +11,7 @@ def test_fewer_documents_of_a_tenant_are_sent_at_a_time(store, tenant, settings,
     settings.KNOWLEDGE_SYNC_WINDOW = 0
     for number in range(8):
         store(tenant, f"{URL}{number}", f"text {number}")
-    settings.KNOWLEDGE_SYNC_WINDOW = 4
+    settings.KNOWLEDGE_SYNC_WINDOW, settings.KNOWLEDGE_SYNC_TASKS = 4, 1000
 
     monkeypatch.setattr(brownout, "level", lambda: 1)
     assert len(sync_queue.take_due(limit=100)) == 2

@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
+from core import turns
 from core.states import State
 from knowledge import sweeping, sync_queue, tasks
 from knowledge.errors import EmbeddingUnavailableError
@@ -15,6 +16,12 @@ from knowledge.models import Chunk, SyncItem
 from tenants.services import create_tenant
 
 URL = "https://example.com/"
+
+
+@pytest.fixture(autouse=True)
+def roomy(settings):
+    """Room for all: what a tenant's own window does shows only where it is the narrower one."""
+    settings.KNOWLEDGE_SYNC_TASKS = 1000
 
 
 def run(document) -> SyncItem:
@@ -169,6 +176,35 @@ def test_a_bug_closes_the_row_and_is_raised(store, tenant, embedder):
         run(document)
     assert SyncItem.objects.get().error == "ZeroDivisionError: oops"
     assert SyncItem.objects.get().state == State.QUEUED
+
+
+@pytest.mark.usefixtures("embedder")
+def test_documents_of_all_tenants_leave_slots_to_the_crawl_and_the_lightest_tenant_comes_first(
+    store, tenant, stranger, sent, settings
+):
+    settings.KNOWLEDGE_SYNC_TASKS = 2
+    documents = [store(tenant, f"{URL}{n}", f"text {n}") for n in range(60)]
+    theirs = [store(stranger, f"{URL}{n}", f"mine {n}") for n in range(3)]
+    assert sent == [str(document.pk) for document in documents[:2]]
+
+    run(documents[0])
+    assert sent[2:] == [str(theirs[0].pk)]  # none of theirs was on the queue
+    run(documents[1])
+    assert sent[3:] == [str(documents[2].pk)]  # none of the other's
+    run(theirs[0])
+    assert sent[4:] == [str(theirs[1].pk)]
+
+
+def test_a_long_document_gives_its_slot_back_once_others_wait(store, tenant, embedder, sent, monkeypatch):
+    monkeypatch.setattr(turns, "others_wait", lambda: True)
+    monkeypatch.setattr(turns, "SHARED_SECONDS", 0)
+    monkeypatch.setattr(sync_queue, "others_wait", lambda: True)
+    text = "\n\n".join(f"## Part {number}\n\n{'word ' * 180}{number}" for number in range(10))
+    document = store(tenant, URL, text)
+    run(document)
+
+    assert document.chunks.exclude(embedding_model="").count() == sync_queue.SHARED_BATCH
+    assert sent == [str(document.pk)] * 2  # the rest waits its turn
 
 
 def test_a_tenant_has_only_a_window_on_the_queue_and_the_finisher_sends_the_next(store, tenant, embedder, sent):
