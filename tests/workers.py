@@ -15,12 +15,13 @@ from django.db import connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
+POOL = {"CELERY_CUSTOM_WORKER_POOL": "core.asyncio_pool:TaskPool"}  # which pool "custom" is, as in deploy/
 
 
 def environment(env: dict[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a process that shall see what the test sees: its test database above all."""
     database = urlsplit(os.environ["DATABASE_URL"])._replace(path="/" + connection.settings_dict["NAME"]).geturl()
-    return os.environ | {"DATABASE_URL": database, "PYTHONUNBUFFERED": "1"} | (env or {})
+    return os.environ | {"DATABASE_URL": database, "PYTHONUNBUFFERED": "1"} | POOL | (env or {})
 
 
 class Worker:
@@ -53,7 +54,7 @@ class Worker:
 def running_worker(
     *,
     queues: Sequence[str] = ("high_priority",),
-    pool: str = "threads",
+    pool: str = "custom",
     concurrency: int = 4,
     env: dict[str, str] | None = None,
     arguments: Sequence[str] = (),

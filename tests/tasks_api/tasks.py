@@ -1,5 +1,6 @@
 """Tasks that end in every way there is."""
 
+import asyncio
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ import structlog
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
+from core.continuing import in_thread, later
 from core.redis import client
 
 GIVE_UP_SECONDS = 60
@@ -61,3 +63,15 @@ def find_row_taken():
 @shared_task(name="tests.parent")
 def start_another():
     succeed.delay(item_id=7)
+
+
+@shared_task(name="tests.go_on")
+def go_on(*, fails=False):
+    return later(_until_released(fails))
+
+
+async def _until_released(fails):
+    while not await in_thread(lambda: client().exists(RELEASE)):
+        await asyncio.sleep(0.05)
+    if fails:
+        raise ValueError("this is the reason")
