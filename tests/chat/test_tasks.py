@@ -196,6 +196,7 @@ def test_leases_are_renewed_while_an_answer_takes_long_and_a_lost_one_is_noticed
 @pytest.mark.usefixtures("rung")
 def test_eighty_answers_hold_no_database_session_while_they_stream(tenant, site, use_model, model_server, settings):
     settings.CHAT_ANSWERS_PER_TENANT = 100
+    settings.DATABASE_SESSION_IDLE_SECONDS = 0  # so that whatever is open is held
     use_model("waits")
     messages = [ask(tenant, f"Within how many days can I return item {n}?") for n in range(80)]
     connection.close()

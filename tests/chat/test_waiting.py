@@ -15,6 +15,7 @@ from tests.workers import BASE_DIR, environment, wait_until
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 REQUESTS = 60
+NOTHING_KEPT = {"DATABASE_SESSION_IDLE_SECONDS": "0"}  # so that whatever is open is held
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def server():
     """A real web process: its URL and its process id."""
     port = find_free()
     command = [sys.executable, "-m", "uvicorn", "core.asgi:application", "--port", str(port), "--log-level", "warning"]
-    process = subprocess.Popen(command, cwd=BASE_DIR, env=environment())
+    process = subprocess.Popen(command, cwd=BASE_DIR, env=environment(NOTHING_KEPT))
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: process.poll() is not None or answers(url), 60)
