@@ -1,4 +1,4 @@
-"""Reading a request's body: JSON of a bounded size, and nothing in it can make the parser fail loudly."""
+"""Reading a request's body, JSON or a form with a file: bounded, and nothing in it makes the parser fail loudly."""
 
 import codecs
 import json
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 
 from core.errors import PasokhError
 
@@ -27,6 +27,16 @@ class BoundedJSONParser(BaseParser):
             return json.loads(body.removeprefix(codecs.BOM_UTF8).decode(), parse_constant=_refuse)
         except (ValueError, RecursionError) as exc:
             raise ParseError("The body is not valid JSON in UTF-8.") from exc
+
+
+class BoundedMultiPartParser(MultiPartParser):
+    """Forms with a file: refused by their announced length before a byte of them is read."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        length = str((parser_context or {})["request"].META.get("CONTENT_LENGTH") or "0")
+        if not length.isdigit() or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise RequestTooLargeError(f"The request is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
+        return super().parse(stream, media_type, parser_context)
 
 
 def _refuse(constant: str) -> None:

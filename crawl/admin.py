@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from core.errors import PasokhError
 from core.record_admin import KeptAdmin, RecordAdmin
 from crawl import services, website_fields
-from crawl.models import CrawlRun, Host, Page, PageBody, Website
+from crawl.models import CrawlRun, Host, Page, PageBody, Upload, Website
 
 
 class WebsiteForm(forms.ModelForm):
@@ -113,3 +113,12 @@ class PageBodyAdmin(RecordAdmin):
 class HostAdmin(RecordAdmin):
     list_display = ["name", "next_request_at", "lease_until"]
     search_fields = ["name"]
+
+
+@admin.register(Upload)
+class UploadAdmin(RecordAdmin):
+    list_display = ["name", "tenant", "kind", "size", "state", "error", "created_at"]
+    list_filter = ["state", "kind"]
+    list_select_related = ["tenant"]
+    search_fields = ["name", "title"]
+    exclude = ["body"]

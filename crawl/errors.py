@@ -17,3 +17,8 @@ class WebsiteBusyError(PasokhError):
 class CrawlAlreadyActiveError(PasokhError):
     status = 409
     code = "crawl_already_active"
+
+
+class UploadInvalidError(PasokhError):
+    status = 422
+    code = "upload_invalid"

@@ -12,8 +12,11 @@ from django.utils.translation import gettext_lazy as _
 
 from core.jobs import Job, JobQuerySet, lease_end
 from core.states import State
+from crawl.upload_model import Upload
 from knowledge.models import Document
 from tenants.models import TenantOwned, TenantOwnedQuerySet
+
+__all__ = ["ACTIVE", "URL_MAX_CHARS", "CrawlRun", "Host", "Page", "PageBody", "PageQuerySet", "Upload", "Website"]
 
 URL_MAX_CHARS = 2000
 ACTIVE = [State.QUEUED, State.RUNNING]

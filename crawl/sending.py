@@ -7,10 +7,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from core import enqueue
+from crawl import uploading
 from crawl.models import CrawlRun, Page
 
 RESEND_SECONDS = 30  # doubled with each message that nobody took, so that a long queue is not made longer
 RESEND_MAX_DOUBLINGS = 6
+UPLOADS_MAX = 100
 BATCH_PAGES = 8  # pages of one message: about a quarter of a second, ten times what the message itself costs
 
 
@@ -38,3 +40,14 @@ def send_pages(pages: Sequence[Page]) -> None:
 
 def _after_commit(name: str, tenant_id: object, **kwargs: object) -> None:
     enqueue.send(name, kwargs, tenant_id=tenant_id)  # by name: the tasks import this module
+
+
+def send_uploads(limit: int = UPLOADS_MAX) -> int:
+    """Send the files that their tenants' windows have room for; an unreachable broker leaves them due."""
+    uploads = uploading.take_due(limit=limit)
+    for sent, upload in enumerate(uploads):
+        kwargs = {"upload_id": str(upload.pk)}
+        if not enqueue.publish("crawl.read_upload_task", kwargs, tenant_id=upload.tenant_id):
+            uploading.give_back(uploads[sent:])
+            return sent
+    return len(uploads)

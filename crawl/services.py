@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from crawl import finishing, refetching, removing, website_fields
+from crawl import finishing, refetching, removing, sending, uploading, website_fields
 from crawl.errors import CrawlAlreadyActiveError, WebsiteBusyError
-from crawl.models import CrawlRun, Page, Website
+from crawl.models import CrawlRun, Page, Upload, Website
 from crawl.progress import CrawlProgress, outcomes, progress
 from tenants.models import Tenant
 
@@ -21,6 +21,7 @@ __all__ = [
     "remove_website",
     "start_crawl",
     "update_website",
+    "upload_document",
 ]
 
 REMOVE_TRIES = 3  # a worker in the middle of a page may be in the way once or twice, until it sees that the run is over
@@ -143,3 +144,19 @@ def cancel_crawl(*, run: CrawlRun) -> bool:
     is_stopped = finishing.end(run, CrawlRun.objects.all(), "The crawl was stopped.", is_cancelled=True)
     run.refresh_from_db()
     return is_stopped
+
+
+def upload_document(
+    *, tenant: Tenant, body: bytes, name: str, content_type: str = "", title: str = "", url: str = ""
+) -> Upload:
+    """Have a file read into a document of the tenant, and return its row; workers do it after the commit.
+
+    A file of the same name, or with the same ``url`` (where readers find it), replaces the document of the last one.
+
+    Raises:
+        FileError, UploadInvalidError: as `uploading.keep`.
+    """
+    with transaction.atomic():
+        upload = uploading.keep(tenant=tenant, body=body, name=name, content_type=content_type, title=title, url=url)
+        transaction.on_commit(sending.send_uploads)
+    return upload

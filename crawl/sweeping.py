@@ -5,7 +5,7 @@ from collections import defaultdict
 from django.db import transaction
 
 from core.states import State
-from crawl import finishing, frontier, processing, scheduling, sending
+from crawl import finishing, frontier, processing, scheduling, sending, uploading
 from crawl.models import CrawlRun, Page
 from tenants.models import Tenant
 
@@ -18,7 +18,7 @@ def sweep() -> int:
 
     Returns how many.
     """
-    return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due()
+    return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due() + _sweep_uploads()
 
 
 def _sweep_runs() -> int:
@@ -50,3 +50,7 @@ def _sweep_pages() -> int:
 def _sweep_waiting() -> int:
     waiting = CrawlRun.objects.filter(state=State.QUEUED, send_at=None).values("tenant")
     return sum(finishing.start_waiting_runs(tenant) for tenant in Tenant.objects.filter(pk__in=waiting)[:LIMIT])
+
+
+def _sweep_uploads() -> int:
+    return uploading.repair(limit=LIMIT) + sending.send_uploads()

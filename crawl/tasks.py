@@ -1,4 +1,4 @@
-"""The two tasks of crawling. No rules live here: a task claims its row, calls one function, and records a bug.
+"""The tasks of crawling. No rules live here: a task claims its row, calls one function, and records a bug.
 
 Their hard limit ends a worker that hangs, and with it the thread that renews its lease.
 """
@@ -12,8 +12,8 @@ from django.conf import settings
 
 from core.jobs import kept
 from core.turns import Turn
-from crawl import finishing, frontier, processing, slices
-from crawl.models import CrawlRun, Page
+from crawl import finishing, frontier, processing, sending, slices, uploading
+from crawl.models import CrawlRun, Page, Upload
 
 log = structlog.get_logger(__name__)
 
@@ -65,3 +65,24 @@ def process_page_content(*, page_ids: Sequence[int] = (), page_id: int | None = 
 def _claim_one(page_ids: list[int]) -> list[Page]:
     page = Page.objects.claim(page_ids[0]) if page_ids else None
     return [page] if page is not None else []
+
+
+@shared_task(
+    name="crawl.read_upload_task",
+    soft_time_limit=SOFT_TIME_LIMIT_SECONDS,
+    time_limit=TIME_LIMIT_SECONDS,
+)
+def read_upload_task(*, upload_id: str) -> bool:
+    """Take the text out of a file that was handed over; False if it is not free."""
+    upload = Upload.objects.claim(upload_id)
+    if upload is None:
+        return False
+    try:
+        with kept(upload):
+            uploading.read(upload)
+    except BaseException as exc:  # a bug, or the soft time limit: the row must not wait for its lease
+        uploading.fail(upload, "crashed", f"{type(exc).__name__}: {exc}")
+        raise
+    finally:
+        sending.send_uploads()
+    return True

@@ -72,3 +72,14 @@ class FileTooCostlyError(FileError):
 
 class FileUnreadableError(FileError):
     """The file is damaged, or not what it says it is."""
+
+
+class FileEmptyError(FileError):
+    """There is no text in it: a scan, a picture."""
+
+    code = "file_without_text"
+
+
+class FileTooLargeError(FileError):
+    status = 413
+    code = "file_too_large"

@@ -20,7 +20,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from chat.models import Conversation, Message
 from chat.services import ask
 from crawl.models import Website
-from crawl.services import add_website, start_crawl
+from crawl.services import add_website, start_crawl, upload_document
 from knowledge.services import store_page
 from tasks_api.models import TaskRun
 from tenants.models import Notification, NotificationReceipt, WebhookEndpoint
@@ -99,6 +99,10 @@ def document(tenant: Any) -> Any:
     ).pk
 
 
+def upload(tenant: Any) -> Any:
+    return upload_document(tenant=tenant, body=b"Text.", name="a.txt").pk
+
+
 def end_user(tenant: Any) -> Any:
     return get_end_user(tenant=tenant, external_id="u1").pk
 
@@ -147,6 +151,8 @@ API = {
     "api/v1/websites/<uuid:website_id>/pages": sources_rule("get", row=website),
     "api/v1/crawls/<uuid:pk>": sources_rule("get", row=crawl),
     "api/v1/crawls/<uuid:pk>/cancel": sources_rule("post", row=crawl),
+    "api/v1/uploads": sources_rule("get", "post"),
+    "api/v1/uploads/<uuid:pk>": sources_rule("get", row=upload),
     "api/v1/documents": sources_rule("get"),
     "api/v1/documents/<uuid:pk>": sources_rule("get", "delete", row=document),
     "api/v1/sync/trigger-full-sync": Rule(("post",), Scope.SOURCES, operators=True),

@@ -1,6 +1,7 @@
 """``/api/v1/``: websites, their crawls and pages; every address works with and without a trailing slash."""
 
 from core.addresses import either_slash
+from crawl.api.uploads import UploadViewSet
 from crawl.api.views import CrawlViewSet, PageViewSet, WebsiteViewSet
 
 urlpatterns = [
@@ -16,6 +17,8 @@ urlpatterns = [
         "website-crawls",
     ),
     *either_slash("websites/<uuid:website_id>/pages", PageViewSet.as_view({"get": "list"}), "website-pages"),
+    *either_slash("uploads", UploadViewSet.as_view({"get": "list", "post": "create"}), "uploads"),
+    *either_slash("uploads/<uuid:pk>", UploadViewSet.as_view({"get": "retrieve"}), "upload"),
     *either_slash("crawls/<uuid:pk>", CrawlViewSet.as_view({"get": "retrieve"}), "crawl"),
     *either_slash("crawls/<uuid:pk>/cancel", CrawlViewSet.as_view({"post": "cancel"}), "crawl-cancel"),
 ]
