@@ -2,21 +2,28 @@
 
 The passages are data. They stand between marks that carry a random word, so no page can close them, and the rules
 say that nothing between the marks is an instruction. What a page could still talk the model into is cut at the exit:
-numbers that cite nothing, links and images never leave (chat/answering/citing.py).
+numbers that cite nothing, links and images (chat/answering/citing.py), addresses off the site and the rules themselves
+(chat/answering/guarding.py) never leave.
 """
 
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from urllib.parse import urlsplit
+
+import structlog
 
 from chat import llm
 from chat.answering import not_found
 from chat.answering.citing import Citing
+from chat.answering.guarding import Guard
 from chat.answering.pieces import Ending, Piece, Sources, Text
 from chat.models import Message
 from core.states import State
 from knowledge.search import Passage
 from knowledge.text import language_of, words
+
+log = structlog.get_logger(__name__)
 
 TURNS_MAX = 3
 TURN_MAX_CHARS = 800
@@ -60,22 +67,35 @@ async def answer(
         LLMError: if the model fails; what was yielded stays valid.
     """
     shown = _within_budget(passages)
-    citing = Citing(shown)
+    citing, mark = Citing(shown), new_mark()
+    rules = _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language_of(question)], mark=mark)
+    guard = Guard(rules=rules, secret=mark, hosts={urlsplit(passage.url).netloc for passage in shown})
     has_begun = False
-    async with aclosing(llm.stream(_prompt(question, shown, turns), should_stop=should_stop)) as texts:
+    prompt = _prompt(rules, mark, question, shown, turns)
+    async with aclosing(llm.stream(prompt, should_stop=should_stop)) as texts:
         async for text in _without_no_answer(texts):
-            has_begun = True
-            for piece in _checked(citing, citing.feed(text)):
+            safe = guard.feed(text)
+            if guard.is_reciting:
+                log.warning("a model's answer was cut where it began to recite its rules")
+                break
+            has_begun = has_begun or bool(safe)
+            for piece in _checked(citing, citing.feed(safe)):
                 yield piece
     is_stopped = should_stop()
-    if not has_begun and not is_stopped:
+    rest = guard.end()
+    if not (has_begun or rest or is_stopped):
         for piece in not_found.answer(question, passages):
             yield piece
         return
-    for piece in _checked(citing, citing.end()):
+    for piece in _checked(citing, citing.feed(rest) + citing.end()):
         yield piece
     if not is_stopped:
         yield Ending(Message.FinishReason.ANSWERED)
+
+
+def new_mark() -> str:
+    """Return the random word around one question's passages."""
+    return secrets.token_hex(4)
 
 
 async def _without_no_answer(texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
@@ -110,9 +130,9 @@ def _within_budget(passages: Sequence[Passage]) -> list[Passage]:
     return taken
 
 
-def _prompt(question: str, passages: Sequence[Passage], turns: Sequence[Message]) -> list[llm.Turn]:
-    mark = secrets.token_hex(4)
-    rules = _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language_of(question)], mark=mark)
+def _prompt(
+    rules: str, mark: str, question: str, passages: Sequence[Passage], turns: Sequence[Message]
+) -> list[llm.Turn]:
     shown = "\n\n".join(
         f'<passage-{mark} number="{n}">\n{passage.title}\n{passage.heading_path}\n{passage.content}\n</passage-{mark}>'
         for n, passage in enumerate(passages, 1)
