@@ -145,7 +145,7 @@ def remove(tenant: Tenant) -> None:
 def _take_messages_back(tenant: Tenant) -> None:
     """Take the tenant's messages out of the background queues; they carry its id in clear (core.enqueue)."""
     for queue in (queues.DEFAULT, queues.LOW_PRIORITY):
-        texts = [text for text in client().lrange(queue, 0, -1) if str(tenant.pk) in text]
+        texts = [str(text) for text in client().lrange(queue, 0, -1) if str(tenant.pk) in str(text)]
         for text in texts:
             client().lrem(queue, 1, text)
 
