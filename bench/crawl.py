@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from django.conf import settings
 
-from bench import figures
+from bench import bare_model, figures
 from bench.world import BASE_DIR, PYTHON, World, stop
 from crawl import services
 from crawl.models import CrawlRun, Page
@@ -39,7 +39,9 @@ def main(here: World) -> None:
     )
     environ = {"OUTBOUND_ALLOWED_HOSTS": address.removeprefix("http://")}
     ours, stages = crawl(here, address, environ)
+    print(ours_row("Pasokh", ours), stages, flush=True)
     theirs = scrapy(here, address)
+    print(ours_row("Scrapy", theirs), flush=True)
     passages, bare = embed(here, environ, 15 if options.quick else options.embed_seconds)
     print(f"\n{machine}\n")
     print(
@@ -112,10 +114,10 @@ def embed(here: World, environ: dict[str, str], seconds: float) -> tuple[float, 
     ours = len(made) / (time.monotonic() - begin)
     for process in started:
         stop(process)
-    return ours, bare_model(sorted(made))
+    return ours, embed_bare(sorted(made))
 
 
-def bare_model(chunk_ids: list[int]) -> float:
+def embed_bare(chunk_ids: list[int]) -> float:
     """Embed these passages with nothing but the model, one process per core; return passages per second."""
     texts = [
         indexing.passage_text(title=chunk.document.title, heading_path=chunk.heading_path, content=chunk.content)
@@ -128,14 +130,10 @@ def bare_model(chunk_ids: list[int]) -> float:
     batches = [texts[start : start + size] for start in range(0, len(texts), size)]
     cores = os.cpu_count() or 1
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(embed_batch, [texts[:1]] * cores * 4))  # each process has loaded the model
+        list(pool.map(bare_model.embed, [texts[:1]] * cores * 4))  # each process has loaded the model
         begin = time.monotonic()
-        list(pool.map(embed_batch, batches))
+        list(pool.map(bare_model.embed, batches))
         return len(texts) / (time.monotonic() - begin)
-
-
-def embed_batch(texts: list[str]) -> int:
-    return len(embeddings.embed_passages(texts))
 
 
 def ours_row(name: str, figure: tuple[int, float]) -> tuple[object, ...]:

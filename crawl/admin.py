@@ -13,6 +13,7 @@ from core.errors import PasokhError
 from core.record_admin import KeptAdmin, RecordAdmin
 from crawl import services, website_fields
 from crawl.models import CrawlRun, Host, Page, PageBody, Upload, Website
+from crawl.standing import condition_of
 
 
 class WebsiteForm(forms.ModelForm):
@@ -83,10 +84,24 @@ class WebsiteAdmin(KeptAdmin):
 
 @admin.register(CrawlRun)
 class CrawlRunAdmin(RecordAdmin):
-    list_display = ["website", "tenant", "state", "stage", "created_at", "finished_at", "error"]
+    list_display = [
+        "website",
+        "tenant",
+        "state",
+        "stage",
+        "condition",
+        "moved_at",
+        "created_at",
+        "finished_at",
+        "error",
+    ]
     list_filter = ["state"]
     list_select_related = ["website", "tenant"]
     actions = ["cancel"]
+
+    @admin.display(description=_("condition"))
+    def condition(self, run: CrawlRun) -> str:
+        return str(condition_of(run).label)
 
     @admin.action(description=_("Stop the selected crawls"))
     def cancel(self, request: HttpRequest, queryset: QuerySet[CrawlRun]) -> None:

@@ -1,23 +1,31 @@
 """How far a crawl is."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Q
 from django.utils import timezone
 
 from crawl.models import CrawlRun, Page, Website
+from crawl.standing import standing
 
-_RATE_WINDOW_SECONDS = 20
+_RATE_WINDOW_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class CrawlProgress:
-    """``counts`` has every page state; ``reasons`` the reasons given so far; ``eta_seconds`` is None while unknown."""
+    """``counts`` has every page state; ``reasons`` the reasons given so far; ``eta_seconds`` is None while unknown.
+
+    ``condition``, ``place`` and ``resumes_at`` are those of `crawl.standing`; ``moved_at`` is when it last moved.
+    """
 
     state: str
     stage: str
+    condition: str
+    place: int | None
+    resumes_at: datetime | None
+    moved_at: datetime | None
     is_finished: bool
     error: str
     counts: dict[str, int]
@@ -36,6 +44,10 @@ class CrawlProgress:
     def finished(self) -> int:
         return self.total - self.counts["queued"] - self.counts["fetched"]
 
+    @property
+    def pages_per_minute(self) -> float:
+        return round(60 * self.pages_per_second, 1)
+
 
 def progress(run: CrawlRun) -> CrawlProgress:
     """Return the run's progress as the database knows it now."""
@@ -47,11 +59,15 @@ def progress(run: CrawlRun) -> CrawlProgress:
         counts[row["state"]] += row["count"]
         if row["reason"]:
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + row["count"]
-    rate = _pages_per_second(now)
+    rate, where = _pages_per_second(now), standing(now)
     left = counts[Page.State.QUEUED] + counts[Page.State.FETCHED]
     return CrawlProgress(
         state=now.state,
         stage=now.stage,
+        condition=where.condition,
+        place=where.place,
+        resumes_at=where.resumes_at,
+        moved_at=now.moved_at,
         is_finished=now.is_finished,
         error=now.error,
         counts=counts,

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from core import brownout
-from core.jobs import kept
+from core.jobs import CLAIMS_MAX, kept
 from core.outbound import BadResponseError, Fetched, OutboundError, parse_target
 from core.turns import Turn, others_wait
 from crawl import answers, fetching, finishing, frontier, hosts, missing, processing, robots, sending, sitemaps
@@ -16,7 +16,7 @@ from crawl.models import CrawlRun, Page
 from crawl.urls import Scope, canonicalise
 
 UNPROCESSED_MAX = 40  # fetched pages that may wait for their text to be taken while others help with them
-PAGE_ATTEMPTS_MAX = 3
+PAGE_ATTEMPTS_MAX = CLAIMS_MAX
 TROUBLE_PAUSE_AFTER = 4  # requests in a row that failed, after which the site gets a pause
 TROUBLE_MAX = 10
 TROUBLE_PAUSE_SECONDS = 15
@@ -101,7 +101,11 @@ def _start(run: CrawlRun, turn: Turn) -> None:
     if run.missing is None:
         run.record(missing=missing.probe(turn, root, rules))
     frontier.seed(run)
-    run.record(stage=CrawlRun.Stage.SITEMAP, sitemaps=[[url, 1] for url in wanted if scope.has_host_of(url)])
+    run.record(
+        moved_at=timezone.now(),
+        stage=CrawlRun.Stage.SITEMAP,
+        sitemaps=[[url, 1] for url in wanted if scope.has_host_of(url)],
+    )
 
 
 def _robots_of(run: CrawlRun, turn: Turn, url: str) -> str:
@@ -120,7 +124,7 @@ def _robots_of(run: CrawlRun, turn: Turn, url: str) -> str:
 
 def _read_sitemap(run: CrawlRun, turn: Turn) -> None:
     if not run.sitemaps or len(run.sitemaps_seen) >= sitemaps.MAX_SITEMAPS:
-        run.record(stage=CrawlRun.Stage.PAGES, sitemaps=[])
+        run.record(moved_at=timezone.now(), stage=CrawlRun.Stage.PAGES, sitemaps=[])
         return
     (url, depth), rest = run.sitemaps[0], run.sitemaps[1:]
     children: list[list[object]] = []
@@ -132,7 +136,11 @@ def _read_sitemap(run: CrawlRun, turn: Turn) -> None:
             scope = Scope.of(run.website)
             found = [child for child in (canonicalise(text, url) for text in listed.sitemaps) if child]
             children = [[child, depth + 1] for child in found if scope.has_host_of(child)]
-    run.record(sitemaps=[*rest, *children[: sitemaps.MAX_SITEMAPS]], sitemaps_seen=[*run.sitemaps_seen, url])
+    run.record(
+        moved_at=timezone.now(),
+        sitemaps=[*rest, *children[: sitemaps.MAX_SITEMAPS]],
+        sitemaps_seen=[*run.sitemaps_seen, url],
+    )
 
 
 def _fetch_sitemap(run: CrawlRun, turn: Turn, url: str) -> sitemaps.Sitemap:

@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from core.states import State
 from crawl.models import URL_MAX_CHARS, CrawlRun, Page, Website
+from crawl.standing import Condition
 from crawl.website_fields import (
     DEPTH_MAX,
     HOURS_MAX,
@@ -90,6 +91,14 @@ class CrawlSerializer(serializers.ModelSerializer):
 
 class ProgressSerializer(serializers.Serializer):
     stage = serializers.ChoiceField(CrawlRun.Stage.choices)
+    condition = serializers.ChoiceField(
+        Condition.choices, help_text="What it does now: a crawl that waits, a slow one and a stuck one differ here."
+    )
+    place = serializers.IntegerField(
+        allow_null=True, help_text="In line, from 1: `in_line` among the tenant's crawls, `waiting` among all."
+    )
+    resumes_at = serializers.DateTimeField(allow_null=True, help_text="While `pausing` or `stuck`, the latest.")
+    moved_at = serializers.DateTimeField(allow_null=True, help_text="When a page was last fetched or read.")
     is_finished = serializers.BooleanField()
     total = serializers.IntegerField(help_text="Pages known so far.")
     finished = serializers.IntegerField(help_text="Of them those that are over.")
@@ -99,6 +108,7 @@ class ProgressSerializer(serializers.Serializer):
     dropped = serializers.IntegerField(help_text="Links left out at the page limit.")
     trapped = serializers.IntegerField(help_text="Links left out as endless variants of a page, such as calendars.")
     pages_per_second = serializers.FloatField()
+    pages_per_minute = serializers.FloatField(help_text="Over the last minute; of all of it once it is over.")
     eta_seconds = serializers.FloatField(allow_null=True)
 
 

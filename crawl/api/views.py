@@ -149,5 +149,5 @@ class PageViewSet(OfWebsiteViewSet):
 
 def _progress(run: CrawlRun) -> Response:
     now = services.progress(run)
-    progress = asdict(now) | {"total": now.total, "finished": now.finished}
+    progress = asdict(now) | {"total": now.total, "finished": now.finished, "pages_per_minute": now.pages_per_minute}
     return Response(CrawlSerializer(run).data | {"progress": progress})

@@ -17,6 +17,7 @@ from crawl import services
 from crawl.errors import CrawlAlreadyActiveError
 from crawl.models import CrawlRun, Website
 from crawl.progress import CrawlProgress
+from crawl.standing import Condition
 from tenants.models import Tenant
 
 POLL_SECONDS = 0.5
@@ -95,7 +96,7 @@ class Command(BaseCommand):
         bar = Progress(
             TextColumn("{task.fields[stage]}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} pages · {task.fields[rate]:.1f}/s"),
+            TextColumn("{task.completed}/{task.total} pages · {task.fields[rate]:.0f}/min"),
             TimeElapsedColumn(),
             console=console,
             disable=is_quiet or not console.is_terminal,
@@ -109,10 +110,16 @@ class Command(BaseCommand):
         began = last_line = time.monotonic()
         is_warned = False
         while not (now := services.progress(run)).is_finished:
-            bar.update(shown, completed=now.finished, total=now.total, stage=now.stage, rate=now.pages_per_second)
+            bar.update(
+                shown,
+                completed=now.finished,
+                total=now.total,
+                stage=now.stage if now.condition == Condition.MOVING else _with_place(now),
+                rate=now.pages_per_minute,
+            )
             if prints_lines and time.monotonic() - last_line >= LINE_SECONDS:
                 last_line = time.monotonic()
-                self.stderr.write(f"{now.stage}: {now.finished} of {now.total} pages, {now.pages_per_second:.1f}/s")
+                self.stderr.write(_line(now))
             if not is_warned and now.state == State.QUEUED and time.monotonic() - began > NO_WORKER_AFTER_SECONDS:
                 is_warned = True
                 self._warn_if_nobody_works()
@@ -127,7 +134,7 @@ class Command(BaseCommand):
 
     def _print_outcome(self, run: CrawlRun, now: CrawlProgress, *, as_json: bool, waited: bool) -> None:
         if as_json:
-            self.stdout.write(json.dumps({"run_id": str(run.pk)} | asdict(now), ensure_ascii=False))
+            self.stdout.write(json.dumps({"run_id": str(run.pk)} | asdict(now), ensure_ascii=False, default=str))
             return
         if not waited:
             self.stdout.write(f"Crawl {run.pk} is queued. Follow it with the same command and --wait.")
@@ -144,6 +151,17 @@ class Command(BaseCommand):
             self.stdout.write(f"  {count} × {reason}")
         if now.error:
             self.stderr.write(now.error)
+
+
+def _line(now: CrawlProgress) -> str:
+    """Return the crawl's progress as a line: stage, pages, rate, what it does, and what is left."""
+    left = f", about {round(now.eta_seconds)} s left" if now.eta_seconds is not None else ""
+    rate = f"{now.pages_per_minute:.0f}/min"
+    return f"{now.stage}: {now.finished} of {now.total} pages, {rate}, {_with_place(now)}{left}"
+
+
+def _with_place(now: CrawlProgress) -> str:
+    return f"{now.condition}, place {now.place}" if now.place else now.condition
 
 
 def is_consumed(queue: str) -> bool:
