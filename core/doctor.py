@@ -114,6 +114,17 @@ def _check_chat_wait() -> Iterator[Finding]:
     yield Finding("chat wait", not now.level, detail, fix if now.level else "")
 
 
+def _check_proof() -> Iterator[Finding]:
+    proof = import_string("tasks_api.models.IsolationProof").objects.order_by("-created_at").first()
+    if proof is None:
+        yield Finding("isolation proof", True, "none yet; to make one: manage.py prove_isolation")
+        return
+    wait = proof.wait_p99_ms("loaded")
+    detail = proof.reason or f"chat waited {wait:.0f} ms (p99) under load"
+    fix = "" if proof.is_kept else "Mend what is reported above, then: manage.py prove_isolation"
+    yield Finding("isolation proof", proof.is_kept, f"{proof.created_at:%Y-%m-%d %H:%M}: {detail}", fix)
+
+
 def _check_beat() -> Iterator[Finding]:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -177,6 +188,7 @@ _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "redis": _check_redis,
     "workers": _check_workers,
     "chat wait": _check_chat_wait,
+    "isolation proof": _check_proof,
     "beat": _check_beat,
     "sweeper": _check_sweeper,
     "embeddings": _check_embeddings,
@@ -187,6 +199,7 @@ _FIXES = {
     "redis": "Start Redis, or correct REDIS_URL.",
     "workers": "Start Redis first; then the services celery_ai and celery_worker.",
     "chat wait": "Start Redis first.",
+    "isolation proof": "Start Postgres first.",
     "beat": "Start Postgres first.",
     "sweeper": "Start Postgres first.",
     "embeddings": "Check EMBEDDING_BASE_URL and EMBEDDING_API_KEY, or install requirements.txt anew.",

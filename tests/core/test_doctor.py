@@ -4,9 +4,10 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from core import doctor
+from core import brownout, doctor
 from core.beat import Leadership
 from core.embedded import ports
+from tasks_api.models import IsolationProof
 
 
 def findings():
@@ -33,6 +34,32 @@ def test_doctor_sees_the_beat_that_leads(redis_client, monkeypatch):
 
     assert findings()["beat"].ok
     leadership.release()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_doctor_reports_a_brownout_and_a_broken_proof(redis_client, monkeypatch):
+    monkeypatch.setattr(doctor, "INSPECT_SECONDS", 0.2)
+    assert findings()["chat wait"].ok
+    assert findings()["isolation proof"].ok
+
+    redis_client.set(brownout.KEY, json.dumps({"level": 2, "p95_ms": 800.0, "count": 40}))
+    IsolationProof.objects.keep(is_kept=False, reason="A question waited.", plan={}, measured={}, seconds=1.0)
+    found = findings()
+
+    assert not found["chat wait"].ok
+    assert "800 ms of 40 chats; background work is slowed, level 2 of 3" in found["chat wait"].detail
+    assert not found["isolation proof"].ok
+    assert "A question waited." in found["isolation proof"].detail
+
+
+@pytest.mark.django_db(transaction=True)
+def test_doctor_tells_that_chat_has_no_worker_of_its_own(redis_client, monkeypatch):
+    monkeypatch.setattr(doctor, "INSPECT_SECONDS", 0.2)
+    apart = findings()["chat apart"]
+
+    assert not apart.ok
+    assert apart.detail == "no worker reads high_priority and nothing else"
+    assert "deploy/celery_ai.conf" in apart.fix
 
 
 @pytest.mark.django_db(transaction=True)
