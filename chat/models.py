@@ -46,7 +46,7 @@ class Conversation(TenantOwned):
 
 
 class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  # type: ignore[override]
-    ATTEMPTS = "attempt"
+    ATTEMPTS = CLAIMS = "attempt"
     CLAIMED_WITH = ("tenant", "conversation")
 
     def held(self) -> Self:
@@ -66,16 +66,14 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
         The room of a tenant is counted under a lock, so that parallel claims cannot overdraw it; a message refused
         for room becomes `held`.
         """
-        tenant_id = self.filter(pk=message_id, state__in=OPEN_STATES).values_list("tenant_id", flat=True).first()
-        if tenant_id is None:
-            return None
         with transaction.atomic():
-            _lock_room_of(tenant_id)
+            tenant_id = _lock_room_for(message_id)
+            if tenant_id is None:
+                return None
             if self.leased().filter(tenant=tenant_id).count() >= settings.CHAT_ANSWERS_PER_TENANT:
                 self.filter(pk=message_id, state=State.QUEUED).update(sent_at=None)
                 return None
-            few = self.filter(attempt__lt=settings.CHAT_MAX_ATTEMPTS)
-            return few.take({"pk": message_id}, started_at=Now())
+            return self.take({"pk": message_id}, started_at=Now())
 
     def mark_sent(self, message_ids: list[uuid.UUID]) -> int:
         """Note that the doorbell of these held messages is rung now; returns how many were still held."""
@@ -179,6 +177,15 @@ class CachedAnswer(TenantOwned):
         return f"{self.tenant} {self.key[:12]}"
 
 
-def _lock_room_of(tenant_id: uuid.UUID) -> None:
+_LOCK_ROOM = """
+    SELECT tenant_id, pg_advisory_xact_lock(hashtextextended('chat answers ' || tenant_id, 0))
+    FROM chat_message WHERE id = %s AND state IN %s
+"""
+
+
+def _lock_room_for(message_id: uuid.UUID | str) -> uuid.UUID | None:
+    """Lock the room of the message's tenant and return that tenant's id; None if the message is over or unknown."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"chat answers {tenant_id}"])
+        cursor.execute(_LOCK_ROOM, [message_id, OPEN_STATES])
+        row = cursor.fetchone()
+    return row[0] if row else None

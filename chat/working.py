@@ -117,18 +117,21 @@ class Work:
         elif self._lease.is_stopped:
             draft.finish_reason = Message.FinishReason.STOPPED
         values |= {
+            "state": state,
             "answer": text,
             "citations": draft.citations,
             "finish_reason": draft.finish_reason,
             "model": draft.model,
             "is_cached": draft.is_cached,
             "first_token_at": draft.first_token_at,
+            "finished_at": timezone.now(),
         }
         with transaction.atomic():
-            if not message.let_go(state=state, finished_at=timezone.now(), **values):
+            if not message.let_go(**values):
                 log.warning("message %s was taken over meanwhile; this attempt's answer is dropped", message.pk)
                 return
-            message.refresh_from_db()
+            for name, value in values.items():
+                setattr(message, name, value)
             accounts.settle(message)
         self._writer.end("error" if state == State.FAILED else "done", message_body(message))
         if draft.slot and draft.is_whole and not self._lease.is_over:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from celery.concurrency.base import BasePool, apply_target
 from django.conf import settings
 
 from core import continuing
-from core.continuing import Executor, Rest
+from core.continuing import Rest
 
 Callback = Callable[[Any], Any]
 
@@ -38,12 +39,11 @@ class TaskPool(BasePool):
         self._changed = threading.Condition()
 
     def on_start(self) -> None:
-        self._executor = Executor(settings.ANSWER_THREADS)
+        self._executor = ThreadPoolExecutor(settings.ANSWER_THREADS, thread_name_prefix="work")
         self._loop = uvloop.new_event_loop()
         continuing.attach(self._loop, self._executor)
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._thread.start()
-        _keep_sessions(self.app)
 
     def on_stop(self) -> None:
         """Wait until everything that was taken has ended; nothing new comes any more."""
@@ -65,7 +65,7 @@ class TaskPool(BasePool):
     ) -> None:
         self._count(1)
         task = partial(apply_target, target, args, kwargs, accept_callback=accept_callback)
-        self._executor.submit(self._executor.call, partial(self._run, task, callback))
+        self._executor.submit(self._run, task, callback)
 
     def _run(self, task: Callable[..., None], callback: Callback) -> None:
         """Run the task's function; tell Celery now, or let the loop go on with what is left."""
@@ -128,12 +128,3 @@ def _end(rest: Rest, value: Any, failure: BaseException | None, began_at: float,
         task.request_stack.pop()
         runtime = time.monotonic() - began_at
         callback((1, info, runtime) if info else (0, repr(value), runtime))
-
-
-def _keep_sessions(app: Any) -> None:
-    """Keep Celery from closing the database session around each task: opening one costs more than using it.
-
-    There are as many as threads, and `Executor.call` closes the broken ones.
-    """
-    for fixup in app._fixups:
-        fixup.worker_fixup.db_reuse_max = float("inf")

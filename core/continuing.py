@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import async_to_sync, sync_to_async
 from celery import Task, current_task
 
-from core.database import close_unsound, release_connection
+from core.database import release_connection
 
 T = TypeVar("T")
 
@@ -40,23 +40,8 @@ class Rest:
     context: contextvars.Context
 
 
-class Executor(ThreadPoolExecutor):
-    """The few threads of a worker in which all short work is done; each keeps its database session."""
-
-    def __init__(self, threads: int) -> None:
-        super().__init__(threads, thread_name_prefix="work")
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Run in a session that works: one that the server has closed meanwhile is opened anew."""
-        close_unsound()
-        try:
-            return function()
-        finally:
-            close_unsound()
-
-
 _thread = threading.local()
-_executors: WeakKeyDictionary[asyncio.AbstractEventLoop, Executor] = WeakKeyDictionary()
+_executors: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
 
 
 def later(coroutine: Coroutine[Any, Any, T]) -> T | GoesOn:
@@ -80,10 +65,17 @@ async def in_thread(function: Callable[[], T]) -> T:
     if executor is None:
         return await sync_to_async(function)()
     context = contextvars.copy_context()
-    return await loop.run_in_executor(executor, executor.call, lambda: context.run(function))
+    return await loop.run_in_executor(executor, lambda: context.run(_with_session, function))
 
 
-def attach(loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
+def _with_session(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    finally:
+        release_connection()
+
+
+def attach(loop: asyncio.AbstractEventLoop, executor: ThreadPoolExecutor) -> None:
     """Let coroutines on the loop do their blocking work in the executor."""
     _executors[loop] = executor
 

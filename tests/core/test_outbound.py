@@ -317,8 +317,7 @@ CLIENTS = {
     "urllib.request",
 }
 ALLOWED = {
-    "chat/llm.py": "the operator's own model server, through the openai SDK",
-    "knowledge/embedding_endpoint.py": "likewise",
+    "knowledge/embedding_endpoint.py": "the operator's own model server",
     "core/doctor.py": "asks this machine's own processes",
 }
 OWN_PROCESSES = ("core/up/", "core/health/", "core/embedded/")  # what script/up starts, asked on loopback
