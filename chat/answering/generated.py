@@ -68,7 +68,7 @@ async def answer(
     """
     shown = _within_budget(passages)
     citing, mark = Citing(shown), new_mark()
-    rules = _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language_of(question)], mark=mark)
+    rules = rules_for(language_of(question), mark)
     guard = Guard(rules=rules, secret=mark, hosts={urlsplit(passage.url).netloc for passage in shown})
     has_begun = False
     prompt = _prompt(rules, mark, question, shown, turns)
@@ -96,6 +96,10 @@ async def answer(
 def new_mark() -> str:
     """Return the random word around one question's passages."""
     return secrets.token_hex(4)
+
+
+def rules_for(language: str, mark: str) -> str:
+    return _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language], mark=mark)
 
 
 async def _without_no_answer(texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:

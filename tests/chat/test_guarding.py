@@ -2,11 +2,11 @@
 
 import pytest
 
-from chat.answering.generated import _RULES
+from chat.answering.generated import rules_for
 from chat.answering.guarding import Guard
 
 MARK = "5f1e9a0c"
-RULES = _RULES.format(no_answer="NO_ANSWER", language="English", mark=MARK)
+RULES = rules_for("en", MARK)
 
 
 def said(text, step):
