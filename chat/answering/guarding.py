@@ -10,6 +10,7 @@ from collections.abc import Iterable
 RECITED_WORDS = 8  # so many words of the rules in a row are no accident
 SUSPECT_WORDS = 3
 TAIL_MAX_CHARS = 400  # looked at again with each text: longer than any eight words
+LAST_WORD_MAX_CHARS = 60
 ADDRESS_MAX_CHARS = 2000
 ELSEWHERE = "…"  # stands for an address that is not the site's
 
@@ -59,8 +60,11 @@ class Guard:
         tail = self._shown + self._held
         if self._secret in tail.casefold():
             self.is_reciting = True
+        last = _WORD.findall(tail[-LAST_WORD_MAX_CHARS:])[-1:]
+        is_open = bool(last) and tail.endswith(last[0]) and not is_end
+        if not last or f" {last[0].casefold()}{'' if is_open else ' '}" not in self._rules:
+            return len(self._held)  # a run ends with a word of the rules: that spares most words what follows
         found = [*_WORD.finditer(tail)]
-        is_open = bool(found) and found[-1].end() == len(tail) and not is_end
         for first in range(max(0, len(found) - RECITED_WORDS), len(found)):
             run = [match[0].casefold() for match in found[first:]]
             if f" {' '.join(run)}{'' if is_open else ' '}" not in self._rules:
