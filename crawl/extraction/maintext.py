@@ -10,7 +10,6 @@ from lxml.html import HtmlElement
 
 from crawl.extraction import selectors
 from crawl.extraction.hidden import remove_hidden
-from crawl.extraction.hidden import remove_hidden
 from crawl.extraction.markdown import render
 from crawl.extraction.pages import ParsedPage
 
@@ -44,7 +43,6 @@ def extract(page: ParsedPage, *, keep: Sequence[str] = (), drop: Sequence[str] =
     ``keep`` and ``drop`` are CSS selectors: of what is the content, where the page has it, and of what is not.
     """
     tree = page.tree
-    remove_hidden(tree)
     remove_hidden(tree)
     for element in selectors.find(tree, drop):
         _take_out(element)
