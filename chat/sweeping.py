@@ -13,7 +13,7 @@ from django.utils import timezone
 from chat import accounts, stream, tasks
 from chat.models import Message
 from chat.payload import message_body
-from core.jobs import ring_each
+from core.jobs import CLAIMS_MAX, has_forgotten, ring_each
 from core.states import State
 
 log = logging.getLogger(__name__)
@@ -23,12 +23,14 @@ LIMIT = 200
 
 def sweep(*, limit: int = LIMIT) -> int:
     """Close messages that used up their attempts, ring again for those nobody heard; return how many of both."""
+    if has_forgotten("chat"):
+        Message.objects.filter(state=State.QUEUED).update(sent_at=None)
     return close_worn_out(limit=limit) + ring_again(limit=limit)
 
 
 def close_worn_out(*, limit: int) -> int:
     """Fail abandoned messages that several workers died on: they may be what killed them."""
-    worn_out = Message.objects.lost().filter(attempt__gte=settings.CHAT_MAX_ATTEMPTS)
+    worn_out = Message.objects.worn_out()
     ids = list(worn_out.values_list("pk", flat=True)[:limit])
     for pk in ids:
         message = _close(worn_out, pk)
@@ -44,7 +46,7 @@ def _close(worn_out: QuerySet[Message], pk: uuid.UUID) -> Message | None:
         state=State.FAILED,
         finish_reason=Message.FinishReason.ERROR,
         error_code="attempts_used_up",
-        error=f"Answering was cut off {settings.CHAT_MAX_ATTEMPTS} times. Please ask again.",
+        error=f"Answering was cut off {CLAIMS_MAX} times. Please ask again.",
         finished_at=timezone.now(),
         **Message.UNCLAIMED,
     )

@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from core.jobs import Job, JobQuerySet, lease_end
+from core.jobs import CLAIMS_MAX, Job, JobQuerySet, lease_end
 from core.states import State
 from crawl.upload_model import Upload
 from knowledge.models import Document
@@ -66,6 +66,7 @@ class SentJobQuerySet(JobQuerySet[Any]):
 
 
 class CrawlRunQuerySet(TenantOwnedQuerySet["CrawlRun"], SentJobQuerySet):  # type: ignore[override]
+    CLAIMS_MAX = CLAIMS_MAX + 1  # a page that killed its workers is set aside by one more slice
     CLAIMED_WITH = ("tenant", "website")
 
     def active(self) -> Self:
@@ -173,7 +174,7 @@ class PageQuerySet(TenantOwnedQuerySet["Page"], SentJobQuerySet):  # type: ignor
     """A page is a job while it is fetched: the state does not change when a worker takes it."""
 
     TAKEN: ClassVar = {"state": "fetched"}
-    CLAIMED_WITH = ("tenant", "website", "run__website", "body")
+    CLAIMED_WITH = ("tenant", "website", "run__website")
 
     def free(self) -> Self:
         return self.filter(_UNLEASED, **self.TAKEN)

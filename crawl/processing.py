@@ -25,8 +25,6 @@ from knowledge.files.kinds import Kind
 
 log = structlog.get_logger(__name__)
 
-ATTEMPTS_MAX = 3
-
 
 @dataclass(frozen=True)
 class Reading:

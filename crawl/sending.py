@@ -10,7 +10,7 @@ from core import enqueue
 from crawl import uploading
 from crawl.models import CrawlRun, Page
 
-RESEND_SECONDS = 30  # doubled with each message that nobody took, so that a long queue is not made longer
+RESEND_SECONDS = 10  # doubled with each message that nobody took, so that a long queue is not made longer
 RESEND_MAX_DOUBLINGS = 6
 UPLOADS_MAX = 100
 BATCH_PAGES = 8  # pages of one message: about a quarter of a second, ten times what the message itself costs

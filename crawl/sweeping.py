@@ -3,14 +3,15 @@
 from collections import defaultdict
 
 from django.db import transaction
+from django.db.models.functions import Now
 
+from core.jobs import CLAIMS_MAX, has_forgotten
 from core.states import State
-from crawl import finishing, frontier, processing, scheduling, sending, uploading
-from crawl.models import CrawlRun, Page
+from crawl import finishing, frontier, scheduling, sending, uploading
+from crawl.models import CrawlRun, CrawlRunQuerySet, Page, Upload
 from tenants.models import Tenant
 
 LIMIT = 100
-SLICES_LOST_MAX = 5
 
 
 def sweep() -> int:
@@ -18,6 +19,10 @@ def sweep() -> int:
 
     Returns how many.
     """
+    if has_forgotten("crawl"):
+        CrawlRun.objects.free().filter(sends__gt=0).update(send_at=Now())
+        Page.objects.free().filter(sends__gt=0).update(send_at=Now())
+        Upload.objects.filter(state=State.QUEUED).update(sent_at=None)
     return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due() + _sweep_uploads()
 
 
@@ -25,7 +30,7 @@ def _sweep_runs() -> int:
     with transaction.atomic():
         runs = list(CrawlRun.objects.due().select_for_update(skip_locked=True, of=["self"]).order_by("send_at")[:LIMIT])
         for run in runs:
-            if run.attempts >= SLICES_LOST_MAX:
+            if run.attempts >= CrawlRunQuerySet.CLAIMS_MAX:
                 lost = CrawlRun.objects.filter(ticket=run.ticket)
                 finishing.end(run, lost, "The crawl stopped its workers several times and was given up.")
             else:
@@ -38,7 +43,7 @@ def _sweep_pages() -> int:
         pages = list(Page.objects.due().select_for_update(skip_locked=True, of=["self"]).order_by("send_at")[:LIMIT])
         alive: dict[object, list[Page]] = defaultdict(list)
         for page in pages:
-            if page.attempts >= processing.ATTEMPTS_MAX:
+            if page.attempts >= CLAIMS_MAX:
                 frontier.close(page, Page.State.FAILED, Page.Reason.CRASHED)
             else:
                 alive[page.run_id].append(page)

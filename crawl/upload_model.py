@@ -3,7 +3,6 @@
 import uuid
 from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -15,8 +14,7 @@ from knowledge.models.syncing import SyncJob, SyncJobQuerySet
 
 class UploadQuerySet(SyncJobQuerySet):  # type: ignore[override]
     def claim(self, upload_id: uuid.UUID | str) -> "Upload | None":
-        few = self.filter(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
-        upload: Upload | None = few.take({"pk": upload_id})
+        upload: Upload | None = self.take({"pk": upload_id})
         return upload
 
     def waiting(self) -> "UploadQuerySet":

@@ -102,8 +102,8 @@ def repair(*, limit: int) -> int:
     with transaction.atomic():
         ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         uploads = Upload.objects.filter(pk__in=ids)
-        worn_out = uploads.filter(attempts__gte=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
-        worn_out.update(**_failed("crashed", "Reading the file stopped its worker several times."), **Upload.UNCLAIMED)
+        failed = _failed("crashed", "Reading the file stopped its worker several times.")
+        uploads.worn_out().update(**failed, **Upload.UNCLAIMED)
         uploads.exclude(state=State.FAILED).update(state=State.QUEUED, **Upload.UNCLAIMED)
     return len(ids)
 

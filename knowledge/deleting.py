@@ -1,15 +1,15 @@
 """Deleting a document's passages and vectors on demand. One short transaction; doing it twice changes nothing."""
 
 import uuid
-from datetime import timedelta
 
-from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from core.states import State
 from knowledge import version
 from knowledge.models import Chunk, Document, EmbeddingDeletion, SyncItem
+from knowledge.models.syncing import resend_gap
 
 
 @transaction.atomic
@@ -47,8 +47,8 @@ def _record(document: Document, deletion_id: uuid.UUID | str | None, count: int)
 
 def take_lost(*, limit: int) -> list[EmbeddingDeletion]:
     """Mark the deletions whose message nobody took as sent again, and return them for sending."""
-    before = Now() - timedelta(seconds=settings.KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS)
-    lost = EmbeddingDeletion.objects.filter(state=State.QUEUED, sent_at__lt=before)
+    gap = resend_gap(F("sent_at") - F("created_at"))
+    lost = EmbeddingDeletion.objects.filter(state=State.QUEUED, sent_at__lt=Now() - gap)
     with transaction.atomic():
         ids = list(lost.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         EmbeddingDeletion.objects.filter(pk__in=ids).update(sent_at=Now())

@@ -91,7 +91,7 @@ def repair(*, limit: int) -> int:
     with transaction.atomic():
         ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         runs = FullSync.objects.filter(pk__in=ids)
-        runs.filter(stage=Stage.EMBEDDING, attempts__gte=settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS).update(
+        runs.worn_out().update(
             state=State.FAILED,
             error="The worker died each time it went on.",
             finished_at=Now(),

@@ -101,7 +101,7 @@ def repair(*, limit: int) -> int:
     with transaction.atomic():
         ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         items = SyncItem.objects.filter(pk__in=ids)
-        items.filter(attempts__gte=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS).update(
+        items.worn_out().update(
             state=State.FAILED,
             error="The worker died each time it made this document's vectors.",
             **SyncItem.UNCLAIMED,

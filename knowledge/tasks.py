@@ -6,7 +6,8 @@ import uuid
 from celery import Task, shared_task
 
 from core import enqueue
-from core.jobs import kept, ring_each
+from core.jobs import has_forgotten, kept, ring_each
+from core.states import State
 from knowledge import deleting, full_sync, sync_queue
 from knowledge.embeddings import EmbeddingError
 from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem
@@ -48,6 +49,9 @@ def process_sync_queue() -> int:
 
 def sweep(*, limit: int) -> int:
     """Free what was lost and send what has room; return the number of rows touched."""
+    if has_forgotten("knowledge"):
+        for jobs in (SyncItem.objects, FullSync.objects):
+            jobs.filter(state=State.QUEUED, sent_at__isnull=False).update(sent_at=None)
     repaired = sync_queue.repair(limit=limit) + full_sync.repair(limit=limit)
     return repaired + send_due(limit=limit) + send_full_syncs() + send_lost_deletions(limit=limit)
 

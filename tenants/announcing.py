@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 MAILS_PER_SLICE = 50
 MAX_ATTEMPTS = 8
+WORN_OUT = "Handing it out stopped its worker several times."
 NO_EMAIL_SET_UP = "no e-mail is set up here"
 NO_ADDRESS = "the member has no e-mail address"
 REFUSED = "the mail server refused the address"
@@ -81,6 +82,15 @@ def finish(notification: Notification, *, is_done: bool) -> None:
     """Close the notification, or put it back for its next slice."""
     values = {"state": State.DONE, "finished_at": timezone.now()} if is_done else {"state": State.QUEUED}
     notification.let_go(attempts=0, error="", **values)
+
+
+def close_worn_out(*, limit: int) -> int:
+    """Fail notifications that several workers died on; return how many."""
+    worn_out = Notification.objects.worn_out()
+    ids = list(worn_out.values_list("pk", flat=True)[:limit])
+    return worn_out.filter(pk__in=ids).update(
+        state=State.FAILED, error=WORN_OUT, finished_at=timezone.now(), **Notification.UNCLAIMED
+    )
 
 
 def put_off(notification: Notification, error: str) -> None:

@@ -158,8 +158,8 @@ def record(delivery: WebhookDelivery, reply: Reply) -> None:
 
 def close_worn_out(*, limit: int) -> int:
     """Fail deliveries whose last attempt was cut off; they may be what killed the workers. Return how many."""
-    now = timezone.now()
-    worn_out = WebhookDelivery.objects.due(now).filter(attempts__gte=max_attempts())
+    now, deliveries = timezone.now(), WebhookDelivery.objects
+    worn_out = deliveries.worn_out() | deliveries.due(now).filter(attempts__gte=max_attempts())
     ids = list(worn_out.values_list("pk", flat=True)[:limit])
     return worn_out.filter(pk__in=ids).update(
         state=State.FAILED, last_error=WORN_OUT, finished_at=now, **WebhookDelivery.UNCLAIMED

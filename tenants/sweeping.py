@@ -7,9 +7,9 @@ from django.db.models import Exists, F, OuterRef, Subquery
 from django.utils import timezone
 
 from core.enqueue import publish
-from core.jobs import ring_each
+from core.jobs import has_forgotten, ring_each
 from core.states import OPEN_STATES, State
-from tenants import delivering, statistics, tasks
+from tenants import announcing, delivering, statistics, tasks
 from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
 
 LIMIT = 100
@@ -19,8 +19,11 @@ COUNT_AFTER = timedelta(seconds=60)
 
 def sweep(*, limit: int = LIMIT) -> int:
     """Ring for webhooks and notifications that are due, close and count what was left behind; return how many rows."""
+    if has_forgotten("tenants"):
+        WebhookEndpoint.objects.exclude(rung_at=None).update(rung_at=None)
     return (
         delivering.close_worn_out(limit=limit)
+        + announcing.close_worn_out(limit=limit)
         + ring_endpoints(limit=limit)
         + ring_notifications(limit=limit)
         + count_left_behind(limit=limit)

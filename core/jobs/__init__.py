@@ -1,7 +1,19 @@
 """Work that must not be lost: each job is a row, held by one worker at a time under a lease (docs/ledger.md)."""
 
+from core.jobs.forgetting import has_forgotten
 from core.jobs.keeping import Lease, kept
 from core.jobs.ringing import doubled_gap, ring_each
-from core.jobs.rows import Job, JobQuerySet, lease_end
+from core.jobs.rows import CLAIMS_MAX, Job, JobQuerySet, RetriedJob, lease_end
 
-__all__ = ["Job", "JobQuerySet", "Lease", "doubled_gap", "kept", "lease_end", "ring_each"]
+__all__ = [
+    "CLAIMS_MAX",
+    "Job",
+    "JobQuerySet",
+    "Lease",
+    "RetriedJob",
+    "doubled_gap",
+    "has_forgotten",
+    "kept",
+    "lease_end",
+    "ring_each",
+]

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from core.states import State
 
+CLAIMS_MAX = 3  # in a row that end without a word: the job may be what killed its workers
 _Job_co = TypeVar("_Job_co", bound="Job", covariant=True)
 
 
@@ -30,6 +31,8 @@ class JobQuerySet(models.QuerySet[_Job_co]):
     TAKEN: ClassVar[dict[str, Any]] = {"state": State.RUNNING}
     LEASE: ClassVar[str] = "lease_until"
     ATTEMPTS: ClassVar[str] = "attempts"
+    CLAIMS: ClassVar[str] = "attempts"  # the column that counts claims without an outcome
+    CLAIMS_MAX: ClassVar[int] = CLAIMS_MAX
     CLAIMED_WITH: ClassVar[tuple[str, ...]] = ("tenant",)
 
     def leased(self) -> Self:
@@ -44,6 +47,14 @@ class JobQuerySet(models.QuerySet[_Job_co]):
         """Jobs that a worker may take now: queued, or lost by another."""
         return self.filter(Q(state=State.QUEUED) | Q(state=State.RUNNING, **{f"{self.LEASE}__lt": Now()}))
 
+    def worn_out(self) -> Self:
+        """Lost jobs that nobody may take any more; a sweeper closes them with a reason."""
+        return self.lost().filter(**{f"{self.CLAIMS}__gte": self.CLAIMS_MAX})
+
+    def takeable(self) -> Self:
+        """Free jobs that are not worn out."""
+        return self.free().filter(**{f"{self.CLAIMS}__lt": self.CLAIMS_MAX})
+
     def take(self, key: dict[str, Any], **values: Any) -> _Job_co | None:
         """Claim the one job that the key names and write the values, or return None if it is not free.
 
@@ -54,9 +65,9 @@ class JobQuerySet(models.QuerySet[_Job_co]):
     def take_all(self, key: dict[str, Any], **values: Any) -> list[_Job_co]:
         """Claim those of the jobs that the key names which are free, under one token, as `take` does."""
         token = uuid.uuid4()
-        attempts = {self.ATTEMPTS: F(self.ATTEMPTS) + 1}
-        claim = self.TAKEN | self.lease_values() | attempts | {"lease_token": token} | values
-        if not self.free().filter(**key).update(**claim):
+        counts = {name: F(name) + 1 for name in {self.ATTEMPTS, self.CLAIMS}}
+        claim = self.TAKEN | self.lease_values() | counts | {"lease_token": token} | values
+        if not self.takeable().filter(**key).update(**claim):
             return []
         return list(self._again().select_related(*self.CLAIMED_WITH).filter(**key, lease_token=token))
 
@@ -87,6 +98,7 @@ class Job(models.Model):
     """A row that is a job. Its ``state`` and count of attempts are columns of the model itself."""
 
     UNCLAIMED: ClassVar[dict[str, Any]] = {"lease_token": None, "lease_until": None}
+    OUTCOME: ClassVar[dict[str, Any]] = {}
 
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
@@ -100,4 +112,15 @@ class Job(models.Model):
 
     def let_go(self, **values: Any) -> bool:
         """Write the outcome and give the claim up; False if it was lost meanwhile, and then nothing is written."""
-        return bool(self.holds().update(**self.UNCLAIMED | values))
+        return bool(self.holds().update(**self.UNCLAIMED | self.OUTCOME | values))
+
+
+class RetriedJob(Job):
+    """A job whose ``attempts`` also count failures that are no death: those are counted as ``claims`` of their own."""
+
+    OUTCOME: ClassVar[dict[str, Any]] = {"claims": 0}
+
+    claims = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+
+    class Meta:
+        abstract = True

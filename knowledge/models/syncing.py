@@ -6,30 +6,40 @@ from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q
+from django.db.models.functions import Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
-from core.jobs import Job, JobQuerySet, lease_end
+from core.jobs import CLAIMS_MAX, JobQuerySet, RetriedJob, doubled_gap, lease_end
 from core.states import OPEN_STATES, State
 from knowledge.models.documents import Document, Place
 from tenants.models import Tenant, TenantOwned, TenantOwnedQuerySet
 
+RESEND_GAP_MAX = timedelta(minutes=5)
+
+
+def resend_gap(waited: Any) -> Any:
+    """Return the pause before a message is sent again that nobody took."""
+    first = timedelta(seconds=settings.KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS)
+    return doubled_gap(waited, first=first, most=RESEND_GAP_MAX)
+
 
 class SyncJobQuerySet(TenantOwnedQuerySet[Any], JobQuerySet[Any]):  # type: ignore[override]
+    CLAIMS = "claims"
+
     def free(self) -> Self:
         return super().free().filter(not_before__lte=Now())
 
     def unanswered(self) -> Self:
-        """Return the jobs whose message nobody took within ``KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS``."""
-        before = Now() - timedelta(seconds=settings.KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS)
-        return self.filter(state=State.QUEUED, sent_at__lt=before)
+        """Return the jobs whose message nobody took for long enough."""
+        waited = F("sent_at") - Greatest("created_at", "not_before")
+        return self.filter(state=State.QUEUED, sent_at__lt=Now() - resend_gap(waited))
 
 
-class SyncJob(TenantOwned, Job):
+class SyncJob(TenantOwned, RetriedJob):
     """Work on vectors: ``sent_at`` is set while a message is queued, ``attempts`` counts claims since progress."""
 
-    UNCLAIMED: ClassVar = Job.UNCLAIMED | {"sent_at": None}
+    UNCLAIMED: ClassVar = RetriedJob.UNCLAIMED | {"sent_at": None}
 
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -46,7 +56,7 @@ class SyncJob(TenantOwned, Job):
     def renew(self, **progress: Any) -> bool:
         """Hold the job for another lease, having made progress; return False if the claim is lost."""
         self.attempts = 0
-        return bool(self.holds().update(lease_until=lease_end(), attempts=0, **progress))
+        return bool(self.holds().update(lease_until=lease_end(), attempts=0, claims=0, **progress))
 
 
 class SyncItemQuerySet(SyncJobQuerySet):  # type: ignore[override]
@@ -89,8 +99,15 @@ class Stage(models.TextChoices):
 
 
 class FullSyncQuerySet(SyncJobQuerySet):  # type: ignore[override]
+    """What has been switched must be moved: it never gives up."""
+
+    def worn_out(self) -> Self:
+        return super().worn_out().exclude(stage=Stage.MOVING)
+
+    def takeable(self) -> Self:
+        return self.free().filter(Q(claims__lt=CLAIMS_MAX) | Q(stage=Stage.MOVING))
+
     def claim(self, run_id: uuid.UUID | str) -> "FullSync | None":
-        # What has been switched must be moved: it never gives up.
         few = self.filter(Q(attempts__lt=settings.KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS) | Q(stage=Stage.MOVING))
         run: FullSync | None = few.take({"pk": run_id})
         return run

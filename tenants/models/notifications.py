@@ -10,16 +10,17 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from core.jobs import Job, JobQuerySet
+from core.jobs import JobQuerySet, RetriedJob
 from core.states import OPEN_STATES, State
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 
 
 class NotificationQuerySet(JobQuerySet["Notification"]):
     LEASE = "next_attempt_at"
+    CLAIMS = "claims"
 
 
-class Notification(Job):
+class Notification(RetriedJob):
     """A message to the members of one tenant, or of all; a task hands it out once.
 
     While the state is ``running``, ``next_attempt_at`` is the end of the lease.

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from core.jobs import Job, JobQuerySet
+from core.jobs import JobQuerySet, RetriedJob
 from core.states import OPEN_STATES, State
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 
@@ -96,6 +96,7 @@ class WebhookEvent(TenantOwned):
 
 class WebhookDeliveryQuerySet(TenantOwnedQuerySet["WebhookDelivery"], JobQuerySet["WebhookDelivery"]):  # type: ignore[override]
     LEASE = "next_attempt_at"
+    CLAIMS = "claims"
     CLAIMED_WITH = ("event", "endpoint")
 
     def free(self) -> Self:
@@ -109,7 +110,7 @@ class WebhookDeliveryQuerySet(TenantOwnedQuerySet["WebhookDelivery"], JobQuerySe
         return self.filter(state=State.RUNNING, next_attempt_at__gt=moment)
 
 
-class WebhookDelivery(TenantOwned, Job):
+class WebhookDelivery(TenantOwned, RetriedJob):
     """One event's way to one endpoint.
 
     While the state is ``running``, ``next_attempt_at`` is the end of the lease.

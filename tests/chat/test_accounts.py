@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from chat import services, sweeping, tasks, working
 from chat.models import Message
+from core.jobs import CLAIMS_MAX
 from core.states import State
 from tenants import services as tenants
 from tenants.errors import DailyLimitReachedError
@@ -104,7 +105,7 @@ def test_a_failed_answer_gives_its_unit_back_and_tells_nobody(tenant, rung, list
 def test_a_message_that_wore_out_its_workers_gives_its_unit_back(tenant, rung, settings):
     message = ask(tenant)
     Message.objects.update(
-        state=State.RUNNING, attempt=settings.CHAT_MAX_ATTEMPTS, lease_until=timezone.now() - timedelta(seconds=1)
+        state=State.RUNNING, attempt=CLAIMS_MAX, lease_until=timezone.now() - timedelta(seconds=1)
     )
 
     assert sweeping.close_worn_out(limit=10) == 1

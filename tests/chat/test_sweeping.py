@@ -7,6 +7,8 @@ from django.utils import timezone
 
 from chat import services, sweeping, tasks
 from chat.models import Message
+from core.jobs import CLAIMS_MAX, has_forgotten
+from core.redis import client
 from core.states import State
 from tests.chat.model_server import running_model_server
 from tests.workers import running_worker, wait_until
@@ -14,6 +16,11 @@ from tests.workers import running_worker, wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 QUESTION = "Within how many days can I return an item?"
+
+
+@pytest.fixture(autouse=True)
+def broker_that_remembers():
+    has_forgotten("chat")
 
 
 def ask(tenant, question=QUESTION):
@@ -30,6 +37,16 @@ def test_a_message_just_sent_is_left_alone_and_one_unheard_is_sent_once_per_gap(
     assert sweeping.sweep() == 0
 
     Message.objects.update(created_at=ago(3.1), sent_at=ago(3.1))
+    assert sweeping.sweep() == 1
+    assert sweeping.sweep() == 0
+    assert rung == [str(message.pk)]
+
+
+def test_an_emptied_broker_has_every_waiting_message_sent_again_at_once_and_once(tenant, rung):
+    message = ask(tenant)
+    rung.clear()
+    client().flushdb()
+
     assert sweeping.sweep() == 1
     assert sweeping.sweep() == 0
     assert rung == [str(message.pk)]
@@ -63,7 +80,7 @@ def test_an_expired_lease_is_sent_again_and_a_living_one_is_not(tenant, rung):
 
 def test_used_up_attempts_fail_the_message_with_a_reason_people_can_read(tenant, rung, settings):
     message = ask(tenant)
-    for _ in range(settings.CHAT_MAX_ATTEMPTS):
+    for _ in range(CLAIMS_MAX):
         Message.objects.claim(message.pk)
         Message.objects.update(lease_until=ago(1))
 

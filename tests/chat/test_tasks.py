@@ -9,6 +9,7 @@ from django.utils import timezone
 from chat import services, tasks, working
 from chat.models import Message
 from core import jobs
+from core.jobs import CLAIMS_MAX
 from core.states import State
 from tests.workers import wait_until
 
@@ -87,7 +88,7 @@ def test_a_living_lease_is_respected_and_an_expired_one_is_taken_over(tenant, ru
 
 def test_after_the_last_attempt_nobody_can_claim(tenant, rung, settings):
     message = ask(tenant)
-    for _ in range(settings.CHAT_MAX_ATTEMPTS):
+    for _ in range(CLAIMS_MAX):
         assert Message.objects.claim(message.pk)
         Message.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
 

@@ -9,10 +9,11 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from core import turns
+from core.jobs import CLAIMS_MAX
 from crawl import finishing, frontier, processing, services, slices
 from crawl.errors import CrawlAlreadyActiveError, WebsiteInvalidError
 from crawl.models import CrawlRun, Page
-from crawl.sweeping import SLICES_LOST_MAX, sweep
+from crawl.sweeping import sweep
 from knowledge.models import Document
 from tenants.services import create_tenant
 from tests.site import add_tree
@@ -119,7 +120,7 @@ def test_a_slice_that_lost_its_lease_writes_nothing(website, sent):
 
 def test_a_run_that_stops_its_workers_again_and_again_is_given_up(website, sent):
     run = services.start_crawl(website=website)
-    for _death in range(SLICES_LOST_MAX):
+    for _death in range(CLAIMS_MAX + 1):
         assert CrawlRun.objects.claim(run.pk) is not None
         expire(CrawlRun.objects)
         sweep()
@@ -171,7 +172,7 @@ def fetched(website, sent, work, monkeypatch):
 
 def test_a_page_whose_processing_was_lost_is_sent_again_and_closed_after_three_deaths(fetched, sent):
     page = fetched.pages.filter(state="fetched").first()
-    for _death in range(processing.ATTEMPTS_MAX):
+    for _death in range(CLAIMS_MAX):
         assert Page.objects.claim(page.pk) is not None
         assert Page.objects.claim(page.pk) is None
         expire(Page.objects.filter(pk=page.pk))

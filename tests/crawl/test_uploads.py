@@ -8,6 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models.functions import Now
 from django.test import Client
 
+from core.jobs import CLAIMS_MAX
 from crawl import services, uploading
 from crawl.models import Upload
 from crawl.sweeping import sweep
@@ -159,7 +160,7 @@ def test_few_files_of_a_tenant_are_with_the_workers_and_lost_ones_are_sent_again
 
 def test_a_file_that_kills_its_workers_is_given_up(tenant, settings):
     upload = services.upload_document(tenant=tenant, body=TEXT, name="a.txt")
-    Upload.objects.update(state="running", lease_until=Now(), attempts=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
+    Upload.objects.update(state="running", lease_until=Now(), claims=CLAIMS_MAX)
     sweep()
 
     upload.refresh_from_db()

@@ -416,7 +416,7 @@ def test_a_run_that_killed_every_worker_is_closed_but_never_once_it_has_switched
     for owner in (tenant, stranger):
         learn(owner, "text")
         FullSync.objects.claim(begin(owner).pk)
-    FullSync.objects.update(lease_until=Now() - timedelta(seconds=1), attempts=10)
+    FullSync.objects.update(lease_until=Now() - timedelta(seconds=1), claims=3)
     FullSync.objects.filter(tenant=stranger).update(stage=Stage.MOVING)
 
     assert full_sync.repair(limit=10) == 2
@@ -490,6 +490,8 @@ def test_the_migration_settles_each_tenant_on_the_model_that_made_most_of_its_ve
         call_command("migrate", "knowledge", verbosity=0)
 
     assert SearchModel.objects.get(tenant=tenant).model == "many"
+
+
 def test_a_real_worker_that_is_killed_mid_way_is_followed_by_another_and_one_task_tells_of_it_all(
     transactional_db, server, settings, redis_client
 ):

@@ -239,12 +239,12 @@ def test_sweep_sends_what_has_room_and_respects_its_limit(store, tenant, strange
     assert len(set(sent)) == len(sent) == 8
 
 
-def test_sweep_frees_the_job_of_a_dead_worker_and_closes_one_that_killed_five(store, tenant, stranger, sent):
+def test_sweep_frees_the_job_of_a_dead_worker_and_closes_one_that_killed_three(store, tenant, stranger, sent):
     lost, deadly = store(tenant, URL, "text"), store(stranger, URL, "text")
     for document in (lost, deadly):
         SyncItem.objects.claim(document.pk)
     SyncItem.objects.update(lease_until=Now() - timedelta(seconds=1))
-    SyncItem.objects.filter(document=deadly).update(attempts=5)
+    SyncItem.objects.filter(document=deadly).update(claims=3)
     sent.clear()
 
     sweeping.sweep()
