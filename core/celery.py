@@ -7,7 +7,8 @@ from celery import Celery, signals
 from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore
 
-import core.brownout  # workers follow it
+import core.brownout  # workers follow both
+import core.priority
 import core.requests  # noqa: F401 -- its receivers must be the first: they complete what others read
 from core import waits
 from core.health.worker import HealthFile, QueueSeparation, StuckWatch
