@@ -79,7 +79,7 @@ def redirect(run: CrawlRun, page: Page, goal: str | None, reason: str = Page.Rea
     elif goal == page.url:
         _close(page, Page.State.FAILED, Page.Reason.REDIRECT_LOOP)
     else:
-        frontier.add_urls(run, [goal], depth=page.depth)
+        frontier.add_urls(run, [goal], depth=page.depth + 1)  # counts as a link: redirects may go on for ever
         _close(page, Page.State.SKIPPED, reason, detail=goal)
 
 
@@ -90,8 +90,11 @@ def document_kind(url: str, content_type: str, body: bytes) -> Kind | None:
 
 def max_bytes(url: str) -> int:
     """Return how long the answer may be."""
-    is_file = urlsplit(url).path.lower().endswith((".pdf", ".docx"))
-    return settings.KNOWLEDGE_FILE_MAX_BYTES if is_file else settings.CRAWL_PAGE_MAX_BYTES
+    return settings.KNOWLEDGE_FILE_MAX_BYTES if is_file(url) else settings.CRAWL_PAGE_MAX_BYTES
+
+
+def is_file(url: str) -> bool:
+    return urlsplit(url).path.lower().endswith((".pdf", ".docx"))
 
 
 def is_html(answer: Fetched) -> bool:

@@ -3,6 +3,7 @@
 import re
 import secrets
 from typing import Any
+from urllib.parse import unquote
 
 from django.conf import settings
 
@@ -11,7 +12,7 @@ from core.turns import Turn
 from crawl import extraction, fetching, robots
 from crawl.urls import Scope, canonicalise
 
-_ALIKE = 0.9  # share of the words of both pages together that both have; the page may repeat the address asked for
+_ALIKE = 0.9  # share of the words of both pages together that both have
 _TEXT_MAX_CHARS = 20_000
 _WORD = re.compile(r"\w+")
 _OK = 200
@@ -36,19 +37,22 @@ def probe(turn: Turn, root_url: str, rules: str) -> dict[str, Any]:
         return {}
     if answer.redirect_url is not None:
         return {"goal": canonicalise(answer.redirect_url)}
-    return {"words": sorted(_words_of(answer))} if answer.status == _OK else {}
+    return {"words": sorted(_words_of(answer) - _words(url))} if answer.status == _OK else {}
 
 
 def is_where_missing_pages_lead(missing: dict[str, Any] | None, goal: str | None) -> bool:
     return bool(missing and goal and missing.get("goal") == goal)
 
 
-def is_like_missing_pages(missing: dict[str, Any] | None, text: str) -> bool:
-    """Return whether the text has nearly the words of the answer to an address that does not exist."""
+def is_like_missing_pages(missing: dict[str, Any] | None, text: str, *, url: str) -> bool:
+    """Return whether the text has nearly the words of the answer to an address that does not exist.
+
+    Those of the page's address do not count: such answers like to repeat it.
+    """
     theirs = set(missing.get("words", ())) if missing else set()
     if not theirs:
         return False
-    mine = _words(text)
+    mine = _words(text) - (_words(unquote(url)) - theirs)
     return len(mine & theirs) >= _ALIKE * len(mine | theirs)
 
 

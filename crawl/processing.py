@@ -16,7 +16,7 @@ from django.utils import timezone
 from core.turns import Turn
 from crawl import answers, extraction, frontier, missing, sending
 from crawl.extraction import ParsedPage
-from crawl.models import CrawlRun, Page
+from crawl.models import CrawlRun, Page, PageBody
 from crawl.urls import Scope
 from knowledge import services as knowledge
 from knowledge.errors import FileEncryptedError, FileError
@@ -82,15 +82,16 @@ def _alone(page: Page, bugs: list[Exception]) -> Iterator[None]:
 
 
 def _read(page: Page) -> Reading:
-    """Return what the page says; touches no database."""
-    body = zlib.decompress(page.body.compressed)
-    kind = answers.document_kind(page.url, page.body.content_type, body)
-    return _read_html(page, body) if kind is None else _read_document(page, body, kind)
+    """Return what the page says. Its body is loaded only now and forgotten then: eight at once are too many."""
+    stored = PageBody.objects.get(page=page.pk)
+    body = zlib.decompress(stored.compressed)
+    kind = answers.document_kind(page.url, stored.content_type, body)
+    return _read_html(page, stored, body) if kind is None else _read_document(page, stored, body, kind)
 
 
-def _read_html(page: Page, body: bytes) -> Reading:
-    text = extraction.decode(body, page.body.content_type)
-    parsed = extraction.parse(text, url=page.url, robots_tag=page.body.robots_tag)
+def _read_html(page: Page, stored: PageBody, body: bytes) -> Reading:
+    text = extraction.decode(body, stored.content_type)
+    parsed = extraction.parse(text, url=page.url, robots_tag=stored.robots_tag)
     if parsed is None:
         return Reading(ending=(Page.State.SKIPPED, Page.Reason.EMPTY, ""))
     if _leads_on(page, parsed) or parsed.is_noindex:
@@ -100,8 +101,8 @@ def _read_html(page: Page, body: bytes) -> Reading:
     return Reading(parsed.title, parsed.language, content, parsed=parsed.without_tree())
 
 
-def _read_document(page: Page, body: bytes, kind: Kind) -> Reading:
-    if extraction.asks_not_to_be_indexed(page.body.robots_tag):
+def _read_document(page: Page, stored: PageBody, body: bytes, kind: Kind) -> Reading:
+    if extraction.asks_not_to_be_indexed(stored.robots_tag):
         return Reading(ending=(Page.State.SKIPPED, Page.Reason.NOINDEX, ""))
     try:
         read = file_reading.read(body, kind, name=unquote(urlsplit(page.url).path))
@@ -171,7 +172,7 @@ def _store_html(run: CrawlRun, page: Page, reading: Reading, parsed: ParsedPage)
         frontier.close(page, Page.State.SKIPPED, Page.Reason.NEEDS_JAVASCRIPT)
     elif not any(character.isalnum() for character in reading.content):
         frontier.close(page, Page.State.SKIPPED, Page.Reason.EMPTY)
-    elif page.url != run.website.root_url and missing.is_like_missing_pages(run.missing, text):
+    elif page.url != run.website.root_url and missing.is_like_missing_pages(run.missing, text, url=page.url):
         frontier.close(page, Page.State.FAILED, Page.Reason.SOFT_404)
     else:
         _store(page, reading)

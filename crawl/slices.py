@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from core import brownout
 from core.jobs import CLAIMS_MAX, kept
-from core.outbound import BadResponseError, Fetched, OutboundError, parse_target
+from core.outbound import BadResponseError, Fetched, OutboundError, UnreachableError, parse_target
 from core.turns import Turn, others_wait
 from crawl import answers, fetching, finishing, frontier, hosts, missing, processing, robots, sending, sitemaps
 from crawl.fetching import NotYetError
@@ -116,6 +116,8 @@ def _robots_of(run: CrawlRun, turn: Turn, url: str) -> str:
             answer = fetching.ask(turn, fetching.Request(f"{origin}/robots.txt", robots.MAX_BYTES, truncate=True))
             text = robots.text_of(answer)
         except (OutboundError, robots.RobotsUnavailableError) as exc:
+            if origin != parse_target(run.website.root_url).origin:  # http for https: its pages alone are out of reach
+                raise UnreachableError(str(exc)) from exc
             _note_trouble(run, exc, "The site's robots.txt cannot be read")
             raise NotYetError(timezone.now() + timedelta(seconds=RETRY_SECONDS)) from exc
         run.record(robots=run.robots | {origin: text}, trouble_count=0)
@@ -145,8 +147,8 @@ def _read_sitemap(run: CrawlRun, turn: Turn) -> None:
 
 def _fetch_sitemap(run: CrawlRun, turn: Turn, url: str) -> sitemaps.Sitemap:
     """Return what the sitemap lists, nothing if it cannot be had: pages are found through links as well."""
-    rules = _robots_of(run, turn, url)
     try:
+        rules = _robots_of(run, turn, url)
         answer = fetching.ask(
             turn,
             fetching.Request(url, sitemaps.MAX_BYTES, truncate=True),
@@ -194,9 +196,8 @@ def _fetch_pages(run: CrawlRun, turn: Turn, pages: list[Page], *, is_helped: boo
     rules = _rules_for(run, turn, pages[0])
     if rules is None:
         return
-    origin = parse_target(pages[0].url).origin
     delay_seconds = robots.delay_seconds(rules)
-    together = [page for page in pages if page.url.startswith(f"{origin}/")] if not delay_seconds else pages[:1]
+    together = pages[:1] if delay_seconds else _of_one_origin(pages)
     wanted = [page for page in together if not _set_aside(run, page, rules)]
     if not wanted:
         return
@@ -211,6 +212,13 @@ def _fetch_pages(run: CrawlRun, turn: Turn, pages: list[Page], *, is_helped: boo
         frontier.uncount_attempts(wanted)
         raise
     _take_all(run, list(zip(wanted, got, strict=True)), is_helped=is_helped)
+
+
+def _of_one_origin(pages: list[Page]) -> list[Page]:
+    """Return those of the first one's origin; a file, which may be large, comes alone."""
+    origin = parse_target(pages[0].url).origin
+    alike = [page for page in pages if page.url.startswith(f"{origin}/") and not answers.is_file(page.url)]
+    return pages[:1] if answers.is_file(pages[0].url) else alike
 
 
 def _rules_for(run: CrawlRun, turn: Turn, page: Page) -> str | None:
@@ -246,7 +254,7 @@ def _take_all(run: CrawlRun, got: list[tuple[Page, Fetched | OutboundError | Non
         run.record(moved_at=timezone.now(), trouble_count=0, attempts=0)
     for page, answer in got:
         if isinstance(answer, OutboundError):
-            _note_failure(run, page, answer)
+            _note_failure(run, page, answer, is_trouble=not whole)
         elif answer is not None and _is_trouble(page, answer):
             _note_trouble_answer(run, page, answer)
 
@@ -256,12 +264,13 @@ def _is_trouble(page: Page, answer: Fetched) -> bool:
     return answer.status in fetching.BUSY or (answer.status >= 500 and page.attempts < PAGE_ATTEMPTS_MAX)  # noqa: PLR2004
 
 
-def _note_failure(run: CrawlRun, page: Page, exc: OutboundError) -> None:
+def _note_failure(run: CrawlRun, page: Page, exc: OutboundError, *, is_trouble: bool) -> None:
+    """Try the page again later, or close it; it is the site's trouble if others were not answered either."""
     if exc.is_temporary and page.attempts < PAGE_ATTEMPTS_MAX:
         frontier.retry_later(page, RETRY_SECONDS * page.attempts**2)
     else:
         frontier.close(page, Page.State.FAILED, exc.code)
-    if exc.is_temporary and not isinstance(exc, BadResponseError):
+    if is_trouble and exc.is_temporary and not isinstance(exc, BadResponseError):
         _note_trouble(run, exc, "The site stopped answering")
 
 

@@ -155,7 +155,7 @@ def _visible(tree: HtmlElement) -> str:
     for element in tree.iter(etree.Element):
         for part in (element.tail,) if element.tag in _UNSEEN else (element.text, element.tail):
             if part:
-                parts.append(part)
+                parts.append(part[:_VISIBLE_MAX_CHARS])  # a page may be a single text of megabytes
                 length += len(part)
         if length > _VISIBLE_MAX_CHARS:
             break

@@ -407,6 +407,22 @@ def test_traps_end(crawl, site, links):
     assert (services.progress(run).trapped > 0) == ("cal" in links)
 
 
+def test_redirects_without_end_come_to_one(crawl, site):
+    def lead_on(handler):
+        handler.send_response(302)
+        handler.send_header("Location", f"{handler.path}x")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    site.add_page("/", f'<p>{TEXT.format("home")}</p><a href="/r/">r</a>')
+    site.fallback = Answer(send=lead_on)
+
+    run = crawl(max_depth=10)
+
+    assert run.state == "done"
+    assert run.pages.count() <= 12
+
+
 def test_a_busy_site_is_left_alone_as_long_as_it_asks(crawl, site, tenant, work):
     add_tree(site, 3)
     site.routes["/"] = Answer(b"", status=429, headers={"Retry-After": "120"})
