@@ -1,10 +1,12 @@
 """Which worker pool should answer chats: ``script/bench ai_pool``.
 
 Real answers (`chat.answer_message_task`) through each candidate, against a model server that always takes the same
-time. Arrivals come at a fixed rate whatever the workers do, and each wait counts from the moment the question was
-due, so a stall cannot hide itself. The decision is in docs/adr/0001-worker-processes.md.
+time; ``asyncio`` is `core.asyncio_pool`, which ships. Arrivals come at a fixed rate whatever the workers do, and each
+wait counts from the moment the question was due, so a stall cannot hide itself. The decision is in
+docs/adr/0001-worker-processes.md.
 """
 
+import argparse
 import subprocess
 import threading
 import time
@@ -41,11 +43,12 @@ class Candidate:
 
 
 CANDIDATES = (
-    Candidate("prefork", 1, 2, 8),
     Candidate("prefork", 1, 8, 16),
-    Candidate("threads", 1, 100, 100),
     Candidate("threads", 2, 50, 100),
+    Candidate("asyncio", 2, 500, 100),
+    Candidate("asyncio", 2, 500, 200),
 )
+OURS = "core.asyncio_pool:TaskPool"
 TOKENS = 200
 HEADER = ("celery_ai", "chats", "start wait p50 ms", "p99 ms", "answer p50 s", "p99 s", "CPU ms per chat",
           "PSS MiB", "Postgres sessions, peak")  # fmt: skip
@@ -90,15 +93,18 @@ class Watch:
 
 
 def main(here: World) -> None:
-    """Measure every candidate and print the table."""
+    """Measure every candidate and print the table; ``--only asyncio`` leaves the others out."""
+    parser = argparse.ArgumentParser(prog="script/bench ai_pool", description=__doc__)
+    parser.add_argument("--only", choices=sorted({candidate.pool for candidate in CANDIDATES}))
+    only = parser.parse_args().only
     machine = figures.machine()
     _server, address = here.start_server("llm", "bench.fake_llm:application", FAKE_LLM_TOKENS=str(TOKENS))
     tenant = create_tenant(slug="bench")
     material.store(tenant)  # what the questions are about, so that each answer goes to the model
     rows, results = [], {}
-    for candidate in CANDIDATES:
+    for candidate in (candidate for candidate in CANDIDATES if only in (None, candidate.pool)):
         result = measure(here, candidate, tenant, f"{address}/v1")
-        results[str(candidate)] = result
+        results[f"{candidate}, {candidate.chats} chats"] = result
         rows.append([candidate, candidate.chats, *result.values()])
         print(figures.table(HEADER, rows[-1:]).splitlines()[-1], flush=True)
     ideal = fake_llm.ideal_seconds(TOKENS)
@@ -134,12 +140,14 @@ def measure(here: World, candidate: Candidate, tenant: Tenant, llm: str) -> dict
 
 def start_worker(here: World, candidate: Candidate, number: int, llm: str) -> subprocess.Popen[bytes]:
     name = f"{candidate.pool}{candidate.concurrency}-{number}"
+    pool = "custom" if candidate.pool == "asyncio" else candidate.pool
     command = [PYTHON, "-m", "celery", "-A", "core", "worker", "-n", f"{name}@bench", "-Q", "high_priority",
-               "-P", candidate.pool, "-c", str(candidate.concurrency), "--disable-prefetch",
+               "-P", pool, "-c", str(candidate.concurrency), "--disable-prefetch",
                "--without-gossip", "--without-mingle", "-l", "WARNING"]  # fmt: skip
     return here.start(
-        name, command, LLM_BASE_URL=llm, LLM_API_KEY="none", LLM_MODEL=fake_llm.MODEL, PGAPPNAME="candidate"
-    )
+        name, command, LLM_BASE_URL=llm, LLM_API_KEY="none", LLM_MODEL=fake_llm.MODEL, PGAPPNAME="candidate",
+        CELERY_CUSTOM_WORKER_POOL=OURS,
+    )  # fmt: skip
 
 
 def wait_until_consuming(here: World, workers: list[subprocess.Popen[bytes]], candidate: Candidate) -> None:

@@ -1,6 +1,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -11,7 +12,7 @@ from chat.models import Message
 from core import jobs
 from core.jobs import CLAIMS_MAX
 from core.states import State
-from tests.workers import wait_until
+from tests.workers import running_worker, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -194,21 +195,23 @@ def test_leases_are_renewed_while_an_answer_takes_long_and_a_lost_one_is_noticed
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("rung")
-def test_eighty_answers_hold_no_database_session_while_they_stream(tenant, site, use_model, model_server, settings):
-    settings.CHAT_ANSWERS_PER_TENANT = 100
-    settings.DATABASE_SESSION_IDLE_SECONDS = 0  # so that whatever is open is held
-    use_model("waits")
-    messages = [ask(tenant, f"Within how many days can I return item {n}?") for n in range(80)]
+def test_eighty_answers_wait_for_their_model_without_a_thread_or_a_session_of_their_own(tenant, site, model_server):
+    for n in range(80):
+        ask(tenant, f"Within how many days can I return item {n}?")
     connection.close()
+    connection.close_pool()  # what other tests' threads have left
+    env = {
+        "LLM_BASE_URL": model_server.url,
+        "LLM_MODEL": "waits",
+        "CHAT_ANSWERS_PER_TENANT": "100",
+        "ANSWER_THREADS": "4",
+        "DATABASE_SESSION_IDLE_SECONDS": "0",  # so that whatever is open is held
+    }
+    with running_worker(concurrency=100, env=env) as worker:
+        wait_until(lambda: model_server.calls == 80, 60, lambda: worker.log)
+        wait_until(lambda: sessions() <= 3, 10, sessions)  # this one, the leases' keeper, no more
+        threads = len(list(Path(f"/proc/{worker.process.pid}/task").iterdir()))
+        model_server.goes_on.set()
+        wait_until(lambda: Message.objects.filter(state=State.DONE, finish_reason="answered").count() == 80)
 
-    with ThreadPoolExecutor(80) as pool:
-        for message in messages:
-            pool.submit(in_thread, tasks.answer_message_task, message_id=str(message.pk))
-        try:
-            wait_until(lambda: model_server.calls == 80, 60)
-            wait_until(lambda: sessions() <= 3, 10, sessions)  # this one, the leases' keeper, no more
-        finally:
-            model_server.goes_on.set()
-
-    assert Message.objects.filter(state=State.DONE, finish_reason="answered").count() == 80
+    assert threads < 25  # four for work, one for the loop; the rest are the worker's own

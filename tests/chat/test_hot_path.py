@@ -1,0 +1,125 @@
+"""Every statement to Postgres and every round trip to Redis of one question, by name (docs/chat.md shows the list).
+
+A new one is to be wanted, not to creep in: whoever adds one changes these lists.
+"""
+
+import re
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from redis.connection import Connection
+
+from chat import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ACCEPTED = [
+    "select tenants_apikey",
+    "begin",
+    "select tenants_enduser",
+    "insert chat_conversation",
+    "insert chat_message",
+    "insert tenants_dailycounter",
+    "insert tenants_usageentry",
+    "commit",
+    "insert tasks_api_taskrun",
+]
+CLAIMED = ["begin", "lock chat_message", "select chat_message", "update chat_message", "select chat_message", "commit"]
+SEARCHED = [
+    "select chat_message",  # earlier turns
+    "select knowledge_knowledgeversion",
+    "select chat_cachedanswer",
+    "select tenant_knowledge",  # by words
+    "select knowledge_searchmodel",
+    "select tenant_knowledge",  # by meaning
+    "select tenant_knowledge",  # the passages themselves
+]
+CLOSED = [
+    "begin",
+    "update chat_message",
+    "update tenants_usageentry",
+    "select tenants_webhookendpoint",
+    "commit",
+    "insert tasks_api_taskrun",  # update_user_statistics, which is rung for
+    "begin",
+    "insert chat_cachedanswer",
+    "commit",
+    "select chat_message",  # whom the tenant's room held back
+]
+_TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE)\s+"?((?:chat|tenants?|knowledge|tasks_api)_\w+)"?')
+
+
+@pytest.fixture
+def asked_before(client, api_key, use_model, monkeypatch):
+    """One question is answered already: the asker is known, connections and scripts are there."""
+    use_model("good")
+    monkeypatch.setattr("chat.answering.caching.may_keep", lambda _passages: True)  # as if the site had its vectors
+    answer(ask(client, api_key, 0))
+
+
+def ask(client, api_key, number):
+    response = client.post(
+        "/api/v1/query/",
+        {"question": f"Within how many days can I return item {number}?", "user_id": "u1"},
+        content_type="application/json",
+        headers={"X-API-Key": api_key, "Prefer": "respond-async"},
+    )
+    assert response.status_code == 202
+    return response.json()["message_id"]
+
+
+def answer(message_id):
+    tasks.answer_message_task(message_id=message_id)
+
+
+def named(queries):
+    return [_name(query["sql"].strip()) for query in queries.captured_queries]
+
+
+def _name(sql):
+    if sql in ("BEGIN", "COMMIT"):
+        return sql.lower()
+    table = _TABLE.search(sql)
+    assert table, sql
+    verb = "lock" if "advisory" in sql else next(word for word in ("INSERT", "UPDATE", "SELECT") if word in sql).lower()
+    verb = "insert" if "INSERT INTO" in sql else verb
+    return f"{verb} {table[1]}"
+
+
+@pytest.fixture
+def redis_commands(monkeypatch):
+    """The first command of each round trip to Redis."""
+    sent = []
+    real = Connection.send_packed_command
+
+    def send(self, command, *args, **kwargs):
+        packed = command if isinstance(command, bytes) else b"".join(command)
+        sent.append(packed.split(b"\r\n")[2].decode())
+        return real(self, command, *args, **kwargs)
+
+    monkeypatch.setattr(Connection, "send_packed_command", send)
+    return sent
+
+
+@pytest.mark.usefixtures("site", "redis_client", "asked_before")
+def test_accepting_a_question_takes_nine_statements_and_two_round_trips_to_redis(client, api_key, redis_commands):
+    with CaptureQueriesContext(connection) as queries:
+        ask(client, api_key, 1)
+
+    assert named(queries) == ACCEPTED
+    assert redis_commands == ["EVALSHA", "LPUSH"]  # the key's rate, the doorbell
+
+
+@pytest.mark.usefixtures("site", "redis_client", "asked_before")
+def test_answering_takes_a_claim_a_search_and_one_transaction_at_the_end(client, api_key, redis_commands):
+    message_id = ask(client, api_key, 1)
+    redis_commands.clear()
+
+    with CaptureQueriesContext(connection) as queries:
+        answer(message_id)
+
+    assert named(queries) == [*CLAIMED, *SEARCHED, *CLOSED]
+    # "searching", the first words by themselves unless the end came with them, the end; the statistics' doorbell
+    assert redis_commands.count("XADD") in (2, 3)
+    assert [command for command in redis_commands if command != "XADD"] == ["LPUSH"]
