@@ -112,6 +112,7 @@ def measure(here: World, sites: Sites, tenant: Tenant, *, number: int) -> dict[s
     if run.error or done != PAGES_B:
         raise RuntimeError(f"{done} of {PAGES_B} pages were read. {run.error}")
     took[CRAWL] = (run.finished_at - run.created_at).total_seconds()
+    print("B's seconds:", {what: round(value, 1) for what, value in took.items()}, flush=True)
     return took
 
 
