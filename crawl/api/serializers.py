@@ -47,8 +47,8 @@ class WebsiteSerializer(serializers.ModelSerializer):
 
 
 class OutcomeSerializer(serializers.Serializer):
-    state = serializers.ChoiceField(Page.State.choices)
-    reason = serializers.ChoiceField(Page.Reason.choices, allow_blank=True)
+    state = serializers.CharField(help_text="As of a page.")
+    reason = serializers.CharField(help_text="As of a page; empty if it was read.")
     text = serializers.CharField(help_text="The reason in words, in the language of `Accept-Language`.")
     count = serializers.IntegerField()
 
