@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ class Watch:
         own = [settings.DATABASES["default"]["PORT"], settings.REDIS_URL.rpartition(":")[2].partition("/")[0]]
         self.own_ports = {int(number) for number in own if str(number).isdigit()}
         self.dialled: list[tuple[str, int]] = []
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[tuple[str, str], float] = {}  # by URL and step, the longest try of each
         self.messages: list[tuple[str, dict[str, Any]]] = []
 
     def install(self) -> None:
@@ -107,10 +108,17 @@ class Watch:
             try:
                 return function(*arguments, **options)
             finally:
-                url, took = name(*arguments, **options), time.monotonic() - started
-                self.seconds[url] = max(self.seconds.get(url, 0.0), took)
+                step = (name(*arguments, **options), function.__name__)
+                self.seconds[step] = max(self.seconds.get(step, 0.0), time.monotonic() - started)
 
         return timed
+
+    def pages(self) -> dict[str, float]:
+        """Return how long each page took: its longest fetch and its longest reading together."""
+        total: dict[str, float] = defaultdict(float)
+        for (url, _step), took in self.seconds.items():
+            total[url] += took
+        return total
 
     def forbidden(self, case: Case) -> list[tuple[str, int]]:
         """Return what was dialled since the last call but the case's server and our own database and Redis."""
@@ -135,9 +143,9 @@ def crawl(tenant: Tenant, case: Case, port: int, watch: Watch) -> dict[str, Any]
     assert run is not None  # noqa: S101 -- every case is crawled
     dials = len(watch.dialled)
     forbidden = watch.forbidden(case)
-    complaints = [*judge(case, run, root), *CHECKS[case.check](run, seen(case, port), pauses, watch.seconds)]
+    complaints = [*judge(case, run, root), *CHECKS[case.check](run, seen(case, port), pauses, watch.pages())]
     complaints += [f"dialled {address}" for address in forbidden]
-    growth, longest = memory[0], max(watch.seconds.values(), default=0.0)
+    growth, longest = memory[0], max(watch.pages().values(), default=0.0)
     complaints += [f"{growth:.0f} MiB"] if growth > GROWTH_MAX_MB else []
     complaints += [f"a page took {longest:.1f} s"] if longest > PAGE_MAX_SECONDS else []
     print(f"{case.id:9} {case.name:36} {seconds:6.1f} s {growth:6.1f} MiB  {'; '.join(complaints) or 'ok'}", flush=True)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -105,7 +106,8 @@ def _read_document(page: Page, stored: PageBody, body: bytes, kind: Kind) -> Rea
     if extraction.asks_not_to_be_indexed(stored.robots_tag):
         return Reading(ending=(Page.State.SKIPPED, Page.Reason.NOINDEX, ""))
     try:
-        read = file_reading.read(body, kind, name=unquote(urlsplit(page.url).path))
+        name, seconds = unquote(urlsplit(page.url).path), settings.KNOWLEDGE_FILE_SECONDS
+        read = file_reading.read(body, kind, name=name, seconds=seconds)
     except FileEncryptedError:
         return Reading(ending=(Page.State.FAILED, Page.Reason.ENCRYPTED, ""))
     except FileError as exc:

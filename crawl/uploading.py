@@ -57,7 +57,9 @@ def _checked(url: str) -> str:
 def read(upload: Upload) -> None:
     """Take the text out of a claimed file and hand it to the knowledge, or close the row with what is wrong."""
     try:
-        text = reading.read(bytes(upload.body), Kind(upload.kind), name=upload.name)
+        text = reading.read(
+            bytes(upload.body), Kind(upload.kind), name=upload.name, seconds=settings.KNOWLEDGE_UPLOAD_SECONDS
+        )
         if not text.content:
             raise FileEmptyError("The file has no text; it may be a scan.")
     except FileError as exc:

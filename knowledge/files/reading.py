@@ -14,7 +14,7 @@ from knowledge.errors import FileEncryptedError, FileTooCostlyError, FileUnreada
 from knowledge.files.kinds import Kind
 from knowledge.text import language_of
 
-GRACE_SECONDS = 4  # for the process to start, and to finish the page it is at
+GRACE_SECONDS = 3  # for the process to start, and to finish the page it is at
 TITLE_MAX_CHARS = 200
 _SAMPLE_CHARS = 20_000
 _FRONT_MATTER = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
@@ -33,8 +33,10 @@ class FileText:
     detail: str = ""
 
 
-def read(data: bytes, kind: Kind, *, name: str) -> FileText:
-    """Return the file's text; ``name`` is its file name or path, the title of last resort.
+def read(data: bytes, kind: Kind, *, name: str, seconds: int) -> FileText:
+    """Return the file's text, or as much of it as can be had in the time.
+
+    ``name`` is its file name or path, the title of last resort.
 
     Raises:
         FileEncryptedError: if it cannot be opened without a password.
@@ -42,7 +44,7 @@ def read(data: bytes, kind: Kind, *, name: str) -> FileText:
         FileUnreadableError: if it is damaged.
     """
     if kind in {Kind.PDF, Kind.DOCX}:
-        title, content, detail = _in_a_process(data, kind)
+        title, content, detail = _in_a_process(data, kind, seconds)
     else:
         title, content, detail = "", decode(data, "").replace("\r\n", "\n").replace("\r", "\n"), ""
     if kind == Kind.MARKDOWN and (front := _FRONT_MATTER.match(content)):
@@ -61,8 +63,7 @@ def read(data: bytes, kind: Kind, *, name: str) -> FileText:
     )
 
 
-def _in_a_process(data: bytes, kind: Kind) -> tuple[str, str, str]:
-    seconds = settings.KNOWLEDGE_FILE_SECONDS
+def _in_a_process(data: bytes, kind: Kind, seconds: int) -> tuple[str, str, str]:
     limits = (
         settings.KNOWLEDGE_FILE_MAX_PAGES,
         settings.KNOWLEDGE_DOCUMENT_MAX_CHARS,
