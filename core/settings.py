@@ -262,7 +262,8 @@ KNOWLEDGE_DOCUMENT_MAX_CHARS = env.int("KNOWLEDGE_DOCUMENT_MAX_CHARS", default=4
 KNOWLEDGE_FILE_MAX_BYTES = env.int("KNOWLEDGE_FILE_MAX_BYTES", default=10_000_000)  # PDF, DOCX and the like
 DATA_UPLOAD_MAX_MEMORY_SIZE = KNOWLEDGE_FILE_MAX_BYTES + 65_536  # with an Idempotency-Key the whole body is hashed
 KNOWLEDGE_FILE_MAX_PAGES = env.int("KNOWLEDGE_FILE_MAX_PAGES", default=500)
-KNOWLEDGE_FILE_SECONDS = 15  # then what has been read so far has to do
+KNOWLEDGE_FILE_SECONDS = 7  # then what has been read so far has to do: with the fetching a page ends within 30 s
+KNOWLEDGE_UPLOAD_SECONDS = 25
 KNOWLEDGE_FILE_MEMORY_BYTES = 512 * 2**20
 FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago is read again; 0: never for its age
 REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
