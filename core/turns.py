@@ -23,11 +23,12 @@ def others_wait() -> bool:
 
 
 class Turn:
-    """The time one task has: ``seconds``, or about a second as soon as others wait."""
+    """The time one task has: ``seconds``, or only ``shared_seconds`` as soon as others wait."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, shared_seconds: float | None = None) -> None:
         self.started = time.monotonic()
         self.ends_at = self.started + seconds
+        self.shared_seconds = SHARED_SECONDS if shared_seconds is None else shared_seconds
 
     def seconds_left(self) -> float:
         """Return what is left at most; negative once it is over."""
@@ -35,4 +36,4 @@ class Turn:
 
     def is_over(self) -> bool:
         now = time.monotonic()
-        return now >= self.ends_at or (now >= self.started + SHARED_SECONDS and others_wait())
+        return now >= self.ends_at or (now >= self.started + self.shared_seconds and others_wait())

@@ -15,6 +15,7 @@ from crawl.fetching import NotYetError
 from crawl.models import CrawlRun, Page
 from crawl.urls import Scope, canonicalise
 
+FIRST_TURN_SECONDS = 4.0  # of a run while others wait: a small site is done in one go
 UNPROCESSED_MAX = 40  # fetched pages that may wait for their text to be taken while others help with them
 PAGE_ATTEMPTS_MAX = CLAIMS_MAX
 TROUBLE_PAUSE_AFTER = 4  # requests in a row that failed, after which the site gets a pause
@@ -41,7 +42,8 @@ class LeaseLostError(Exception):
 
 def run_slice(run: CrawlRun) -> None:
     """Work on a claimed run for a slice's time, then pass it on: to the next slice, to a pause, or to its end."""
-    turn = Turn(settings.CRAWL_SLICE_SECONDS)
+    is_first = run.ticket == 1
+    turn = Turn(settings.CRAWL_SLICE_SECONDS, shared_seconds=FIRST_TURN_SECONDS if is_first else None)
     try:
         pause = _work(run, turn)
     except LeaseLostError:

@@ -284,6 +284,7 @@ def test_while_others_wait_a_run_has_one_message_in_line_and_takes_short_turns(w
     monkeypatch.setattr(slices, "others_wait", lambda: True)
     monkeypatch.setattr(turns, "others_wait", lambda: True)
     monkeypatch.setattr(turns, "SHARED_SECONDS", 0)
+    monkeypatch.setattr(slices, "FIRST_TURN_SECONDS", 0)
     run = services.start_crawl(website=website)
     turn_count = 0
     while not run.is_finished:
