@@ -36,6 +36,17 @@ class MessageNotOverError(PasokhError):
     code = "message_not_over"
 
 
+class TooBusyError(PasokhError):
+    """More people ask now than can be answered in time."""
+
+    status = 429
+    code = "too_busy"
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__(f"Too many people are asking right now. Ask again in {retry_after_seconds} seconds.")
+        self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
 class AnsweringError(PasokhError):
     """Answering failed for a reason that the person may read; ``code`` goes into the row."""
 

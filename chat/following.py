@@ -1,7 +1,6 @@
 """Reading a message's stream while it is written, or after: for the API, the page and the command line."""
 
 import json
-import logging
 import re
 import uuid
 from collections.abc import AsyncGenerator
@@ -9,17 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from redis import RedisError
 
-from chat.bells import bells
 from chat.models import Message
 from chat.payload import message_body
-from chat.stream import LAST_EVENTS, key_of
+from chat.readers import Entry, readers
+from chat.stream import LAST_EVENTS
 from core.database import release_connection
-from core.redis import async_client
 from core.states import State
-
-log = logging.getLogger(__name__)
 
 BEGINNING = "0-0"
 HEARTBEAT_SECONDS = 15.0
@@ -28,12 +23,17 @@ _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 @dataclass(frozen=True)
 class Event:
-    """``id`` continues a broken stream; it is empty for events made from the row."""
+    """``id`` continues a broken stream; it is empty for events made from the row. ``text`` is its data as JSON."""
 
     id: str
     name: str
     attempt: int
-    data: dict[str, Any]
+    text: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(self.text)
+        return data
 
     @property
     def is_last(self) -> bool:
@@ -50,55 +50,37 @@ async def follow(message: Message, *, after: str = BEGINNING) -> AsyncGenerator[
 
     Without Redis, or after the stream has expired, the whole answer comes from the row once it is over.
     """
-    async with bells().waiting(message.pk, is_over=message.is_over) as waiter:
+    with readers().reading(message.pk, after=after, is_over=message.is_over) as reader:
         while True:
-            events = await _read(message.pk, after)
-            for event in events:
-                after = event.id
+            entries = await reader.next(HEARTBEAT_SECONDS)
+            for entry in entries:
+                event = _event(entry)
                 yield event
                 if event.is_last:
                     return
-            if waiter.is_over and not events:
+            if reader.is_over and not entries:
                 for event in await _from_row(message.pk):
                     yield event
                 return
-            if not events and not await waiter.wait(HEARTBEAT_SECONDS):
+            if not entries:
                 yield None
 
 
 async def wait_for_end(message: Message) -> dict[str, Any]:
-    """Return the message's body once it is over; wakes once, not at every word."""
-    async with bells().waiting(message.pk, only_for_end=True, is_over=message.is_over) as waiter:
+    """Return the message's body once it is over."""
+    with readers().reading(message.pk, after=BEGINNING, is_over=message.is_over) as reader:
         while True:
-            body = await _last_event_body(message.pk)
-            if body is None and waiter.is_over:
+            entries = await reader.next(HEARTBEAT_SECONDS)
+            if entries and (last := _event(entries[-1])).is_last:
+                return last.data
+            if reader.is_over and not entries:
                 body, _attempt = await sync_to_async(_row_of, thread_sensitive=False)(message.pk)
-            if body is not None:
                 return body
-            await waiter.wait(HEARTBEAT_SECONDS)
 
 
-async def _read(message_id: uuid.UUID, after: str) -> list[Event]:
-    try:
-        entries: Any = await async_client().xrange(key_of(message_id), min=f"({after}")
-    except (RedisError, OSError) as exc:
-        log.warning("chat stream not read: %s", type(exc).__name__)
-        return []
-    return [_event(entry_id, fields) for entry_id, fields in entries]
-
-
-async def _last_event_body(message_id: uuid.UUID) -> dict[str, Any] | None:
-    try:
-        entries: Any = await async_client().xrevrange(key_of(message_id), count=1)
-    except (RedisError, OSError) as exc:
-        log.warning("chat stream not read: %s", type(exc).__name__)
-        return None
-    events = [_event(entry_id, fields) for entry_id, fields in entries]
-    return events[0].data if events and events[0].is_last else None
-
-
-def _event(entry_id: str, fields: dict[str, str]) -> Event:
-    return Event(entry_id, fields["event"], int(fields["attempt"]), json.loads(fields["data"]))
+def _event(entry: Entry) -> Event:
+    entry_id, fields = entry
+    return Event(entry_id, fields["event"], int(fields["attempt"]), fields["data"])
 
 
 async def _from_row(message_id: uuid.UUID) -> list[Event]:
@@ -109,7 +91,7 @@ async def _from_row(message_id: uuid.UUID) -> list[Event]:
     if body["answer"]:
         parts.append(("delta", {"text": body["answer"]}))
     parts.append(("error" if body["state"] == State.FAILED else "done", body))
-    return [Event("", name, attempt, data) for name, data in parts]
+    return [Event("", name, attempt, json.dumps(data, ensure_ascii=False)) for name, data in parts]
 
 
 def _row_of(message_id: uuid.UUID) -> tuple[dict[str, Any], int]:

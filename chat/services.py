@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from chat import accounts, freshness, stream, tasks
+from chat import accounts, admission, freshness, stream, tasks
 from chat.errors import (
     AskerMissingError,
     ConversationNotFoundError,
@@ -45,12 +45,14 @@ def ask(
         QuestionEmptyError, QuestionTooLongError, QuestionInvalidError: if the question cannot be asked.
         AskerMissingError: if neither or both askers are given.
         ConversationNotFoundError: if the conversation is not this asker's.
+        TooBusyError: if too many questions wait already to be begun.
         DailyLimitReachedError: if today's questions of the asker or the tenant are used up.
     """
     question = _checked(question)
     if (user_id is None) == (member is None):
         raise AskerMissingError("Say who asks: user_id.")
-    with transaction.atomic():
+    message_id = uuid.uuid4()
+    with admission.place(tenant=tenant, message_id=message_id), transaction.atomic():
         end_user = get_end_user(tenant=tenant, external_id=user_id) if user_id is not None else None
         if conversation_id is None:
             title = question[:TITLE_MAX_CHARS]
@@ -58,7 +60,7 @@ def ask(
         else:
             conversation = _conversation(tenant, end_user, member, conversation_id)
         message = Message.objects.create(
-            tenant=tenant, conversation=conversation, question=question, sent_at=timezone.now()
+            id=message_id, tenant=tenant, conversation=conversation, question=question, sent_at=timezone.now()
         )
         accounts.reserve(message, end_user)
         transaction.on_commit(partial(_ring, message))

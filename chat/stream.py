@@ -19,21 +19,18 @@ log = logging.getLogger(__name__)
 
 MAX_ENTRIES = 5000
 KEEP_SECONDS = 3600
+KEEP_ENDED_SECONDS = 300  # for who reads on after a break; later the row tells the same
 RETRY_SECONDS = 2.0
 LAST_EVENTS = ("done", "error")
 SCAN_COUNT = 1000
 Event = tuple[str, dict[str, Any]]  # name, data
 Entry = tuple[str, int, dict[str, Any]]  # name, attempt, data
+WAITING = "chat:waiting"  # the messages that no worker has begun with (chat/admission.py)
 NEVER = -1  # what Redis calls the rest of an endless life
-END = "end"  # what the bell says when the last event is written
 
 
 def key_of(message_id: uuid.UUID | str) -> str:
     return f"chat:stream:{message_id}"
-
-
-def bell_of(message_id: uuid.UUID | str) -> str:
-    return f"chat:bell:{message_id}"
 
 
 def append(message_id: uuid.UUID, entries: list[Entry]) -> None:
@@ -42,7 +39,7 @@ def append(message_id: uuid.UUID, entries: list[Entry]) -> None:
 
 
 def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> None:
-    """Write events of any number of messages and ring those who wait for them, in one round trip.
+    """Write events of any number of messages in one round trip.
 
     Raises:
         RedisError: if Redis is away.
@@ -53,8 +50,9 @@ def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> None:
             fields: dict[Any, Any] = {"event": event, "attempt": attempt, "data": json.dumps(data, ensure_ascii=False)}
             pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True)
         if entries[0][0] not in ("delta", "sources"):  # the first of an attempt and the last; between them it stays set
-            pipe.expire(key_of(message_id), KEEP_SECONDS)
-        pipe.publish(bell_of(message_id), END if entries[-1][0] in LAST_EVENTS else "")
+            is_over = entries[-1][0] in LAST_EVENTS
+            pipe.expire(key_of(message_id), KEEP_ENDED_SECONDS if is_over else KEEP_SECONDS)
+            pipe.hdel(WAITING, str(message_id))
     pipe.execute()
 
 

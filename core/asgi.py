@@ -3,6 +3,7 @@
 import os
 
 import structlog
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
@@ -13,8 +14,9 @@ import core.urls  # noqa: E402, F401 -- every view, now and not with the first r
 from core import consumers  # noqa: E402
 from core.celery import app  # noqa: E402
 from core.static_files import StaticFiles  # noqa: E402
+from core.threads import SharedThreads  # noqa: E402
 
-application = StaticFiles(django_application)
+application = StaticFiles(SharedThreads(django_application, settings.WEB_THREADS))
 
 
 def prepare_to_send() -> None:

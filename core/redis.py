@@ -4,18 +4,16 @@ A full pool makes callers wait instead of failing: redis-py's default pool raise
 try, no more: what lives in Redis is never the truth, so nobody waits long for it.
 """
 
-import asyncio
+import time
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import redis
-import redis.asyncio
 from django.conf import settings
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+REST_SECONDS = 5.0  # after a failure, so that not every request waits for a connection
 _OPTIONS: dict[str, Any] = {
     "decode_responses": True,
     "socket_timeout": 10,
@@ -23,7 +21,6 @@ _OPTIONS: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 10,
 }
-_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
 
 @cache
@@ -39,19 +36,21 @@ def client() -> redis.Redis:
     return redis.Redis(connection_pool=pool)
 
 
-def async_client() -> redis.asyncio.Redis:
-    """Return the client of the running event loop; a web process has one loop, so one pool."""
-    loop = asyncio.get_running_loop()
-    if loop not in _async_clients:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            settings.REDIS_URL,
-            max_connections=settings.REDIS_MAX_CONNECTIONS,
-            timeout=10,
-            retry=AsyncRetry(NoBackoff(), 1),
-            **_OPTIONS,
-        )
-        _async_clients[loop] = redis.asyncio.Redis(connection_pool=pool)
-    return _async_clients[loop]
+class Breaker:
+    """Remembers that Redis was away a moment ago."""
+
+    def __init__(self) -> None:
+        self._open_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() < self._open_until
+
+    def open(self) -> None:
+        self._open_until = time.monotonic() + REST_SECONDS
+
+    def close(self) -> None:
+        self._open_until = 0.0
 
 
 def is_reachable() -> bool:

@@ -57,15 +57,15 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "core.requests.request_id_middleware",
-    "django.middleware.security.SecurityMiddleware",
+    "core.middleware.SecurityMiddleware",
     "core.csp.content_security_policy_middleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "core.middleware.SessionMiddleware",
+    "core.middleware.LocaleMiddleware",
+    "core.middleware.CommonMiddleware",
+    "core.middleware.CsrfViewMiddleware",
+    "core.middleware.AuthenticationMiddleware",
+    "core.middleware.MessageMiddleware",
+    "core.middleware.XFrameOptionsMiddleware",
     "tenants.idempotency.idempotency_middleware",
 ]
 ROOT_URLCONF = "core.urls"
@@ -117,6 +117,7 @@ DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=100)  # per process; a caller waits for a free one
 DATABASE_SESSION_WAIT_SECONDS = env.float("DATABASE_SESSION_WAIT_SECONDS", default=15.0)
 DATABASE_SESSION_IDLE_SECONDS = env.float("DATABASE_SESSION_IDLE_SECONDS", default=30.0)  # kept open between uses; 0: no
+WEB_THREADS = env.int("WEB_THREADS", default=16)  # of a web process, for all its requests; each needs a session
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_MAX_CONNECTIONS = env.int("REDIS_MAX_CONNECTIONS", default=32)  # per process; a caller waits for a free one
 
@@ -292,7 +293,10 @@ CHAT_WAIT_TARGET_MS = env.int("CHAT_WAIT_TARGET_MS", default=250)  # p95 in the 
 CHAT_WAIT_SECONDS = env.int("CHAT_WAIT_SECONDS", default=55)  # of a request that waits; common proxies cut at 60
 CHAT_REQUEST_MAX_BYTES = 64 * 1024
 CHAT_QUESTION_MAX_CHARS = 2000
-CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=50)
+# Questions that were taken and not yet begun; the next is refused (docs/capacity.md). 0: never
+CHAT_WAITING_MAX = env.int("CHAT_WAITING_MAX", default=40)
+CHAT_WAITING_MAX_PER_TENANT = env.int("CHAT_WAITING_MAX_PER_TENANT", default=30)
+CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=400)  # of the 1,000 places of celery_ai
 QUERY_CACHE_ENABLED = env.bool("QUERY_CACHE_ENABLED", default=True)  # docs/query-cache.md
 QUERY_CACHE_TTL_HOURS = env.int("QUERY_CACHE_TTL_HOURS", default=168)
 QUERY_CACHE_UNUSED_DAYS = env.int("QUERY_CACHE_UNUSED_DAYS", default=2)

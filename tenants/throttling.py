@@ -25,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 POLICY = "api-key"
 KEY_PREFIX = "rate"
-REDIS_REST_SECONDS = 5.0  # after a failure, so that not every request waits for a connection
 
 
 class KeyThrottle(BaseThrottle):
@@ -64,24 +63,7 @@ def hit(key_id: str) -> None:
         )
 
 
-class Breaker:
-    """Remembers that Redis was away a moment ago."""
-
-    def __init__(self) -> None:
-        self._open_until = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        return time.monotonic() < self._open_until
-
-    def open(self) -> None:
-        self._open_until = time.monotonic() + REDIS_REST_SECONDS
-
-    def close(self) -> None:
-        self._open_until = 0.0
-
-
-_breaker = Breaker()
+_breaker = redis.Breaker()
 
 
 def _hit(limiter: SlidingWindowCounterRateLimiter, rate: RateLimitItem, key_id: str) -> tuple[bool, float]:

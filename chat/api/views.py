@@ -27,7 +27,6 @@ from chat.serializers import (
     ProblemSerializer,
     QuestionSerializer,
 )
-from core.database import release_request_thread
 from core.errors import PROBLEM_TYPE
 from core.parsing import BoundedJSONParser
 from core.states import State
@@ -77,7 +76,6 @@ class QueryView(ChatView):
             return event_stream(message, request)
         if "respond-async" in preferred:
             return _accepted(request, message, applied="respond-async")
-        await release_request_thread()
         try:
             async with asyncio.timeout(wait_seconds(preferred)):
                 body = await wait_for_end(message)

@@ -28,6 +28,7 @@ FAILURES = {
     "conversation_not_found": _("This conversation does not exist any more."),
     "tenant_not_found": _("You are not a member here any more."),
     "attempts_used_up": _("The answer could not be written after several attempts."),
+    "too_busy": _("Too many people are asking right now. Please ask again in a moment."),
     "llm_timeout": _("The language model took too long."),
     "llm_unavailable": _("The language model cannot be reached."),
 }

@@ -25,7 +25,6 @@ from chat.pages.noticing import notices_of
 from chat.pages.presenting import FAILURE, FAILURES, exchange_of
 from chat.pages.streaming import lines
 from chat.pages.suggesting import suggestions
-from core.database import release_request_thread
 from core.errors import PasokhError
 from tenants.errors import TenantNotFoundError
 from tenants.models import Membership, NotificationReceipt, Tenant, TenantOwnedQuerySet
@@ -97,7 +96,6 @@ async def stream(request: HttpRequest, message_id: uuid.UUID) -> HttpResponseBas
     """Send the answer as it grows, from the beginning or from where the browser's connection broke."""
     message = await sync_to_async(_own_message)(await request.auser(), message_id)
     language = get_language() or "en"
-    await release_request_thread()
     body = lines(message, language=language, after=position(request.headers.get("Last-Event-ID")))
     response = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-store"

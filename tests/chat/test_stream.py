@@ -5,7 +5,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from redis import ConnectionError as RedisConnectionError
 
-from chat import bells, following, services, stream, working
+from chat import following, readers, services, stream, working
 from chat.models import Message
 from core.states import State
 
@@ -96,12 +96,12 @@ async def test_a_hundred_readers_share_few_connections(message, redis_connection
     reading = [asyncio.create_task(names_and_texts(message)) for _ in range(100)]
     await asyncio.sleep(0.5)
 
-    assert await redis_connections() - before <= 33  # the pool's limit and the bells' one
+    assert await redis_connections() - before <= 2
     writer = await sync_to_async(stream.Writer)(message.pk, 1)
     await sync_to_async(writer.end)("done", {})
     async with asyncio.timeout(20):
         assert await asyncio.gather(*reading) == [[("done", "")]] * 100
-    assert bells.bells()._waiters == {}
+    assert readers.readers()._readers == set()
 
 
 @pytest.fixture
@@ -118,9 +118,9 @@ async def test_without_redis_the_answer_still_comes_from_the_row(message, monkey
     def away():
         raise RedisConnectionError
 
-    monkeypatch.setattr(bells, "async_client", away)
-    monkeypatch.setattr(following, "async_client", away)
-    monkeypatch.setattr(bells, "LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(readers, "client", away)
+    monkeypatch.setattr(readers, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(readers, "LOOK_EVERY_SECONDS", 0.05)
     reading = asyncio.create_task(names_and_texts(message))
     waiting = asyncio.create_task(following.wait_for_end(message))
     await asyncio.sleep(0.1)
@@ -131,9 +131,8 @@ async def test_without_redis_the_answer_still_comes_from_the_row(message, monkey
         assert (await waiting)["answer"] == "The answer."
 
 
-async def test_a_bell_that_was_missed_costs_a_moment_not_the_answer(message, monkeypatch):
-    monkeypatch.setattr(bells, "LOOK_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(bells.Bells, "_hear", lambda *_args: None)
+async def test_an_end_that_was_never_written_costs_a_moment_not_the_answer(message, monkeypatch):
+    monkeypatch.setattr(readers, "LOOK_EVERY_SECONDS", 0.05)
     reading = asyncio.create_task(names_and_texts(message))
     await asyncio.sleep(0.1)
     await Message.objects.aupdate(state=State.DONE, answer="The answer.", finish_reason="answered")
@@ -148,7 +147,7 @@ async def test_connections_of_readers_that_are_cut_are_made_again(message, site)
     reading = asyncio.create_task(names_and_texts(message))
     await asyncio.sleep(0.2)
     for connection in await sync_to_async(client().client_list)():
-        if connection["cmd"].startswith("subscribe"):
+        if connection["cmd"].startswith("xread"):
             await sync_to_async(client().client_kill_filter)(_id=connection["id"])
     await sync_to_async(answer)(message)
 

@@ -1,0 +1,92 @@
+"""Taking no more questions than can be begun soon: who cannot be answered in time is told so at once.
+
+A question waits from when it is taken until a worker begins with it. All that wait are one hash in Redis; one script
+drops what is too old to be true, counts, and takes the question or refuses it. The worker takes it out with the first
+event of its stream, in the same round trip. The hash is no truth: while Redis is away every question is taken, and
+whatever was taken is a row in Postgres and gets its answer.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import structlog
+from django.conf import settings
+from redis import RedisError
+
+from chat.errors import TooBusyError
+from chat.stream import WAITING
+from core.redis import Breaker, client
+from tenants.models import Tenant
+
+log = structlog.get_logger(__name__)
+
+FORGOTTEN_AFTER_SECONDS = 30.0  # a worker that died between taking and beginning must not lock anybody out
+RETRY_AFTER_SECONDS = 2
+
+_TAKE = """
+local total, mine = 0, 0
+local waiting = redis.call('HGETALL', KEYS[1])
+for place = 1, #waiting, 2 do
+  local since, tenant = string.match(waiting[place + 1], '^(%S+) (%S+)$')
+  if tonumber(since) < tonumber(ARGV[3]) then
+    redis.call('HDEL', KEYS[1], waiting[place])
+  else
+    total = total + 1
+    if tenant == ARGV[5] then mine = mine + 1 end
+  end
+end
+if total >= tonumber(ARGV[6]) or mine >= tonumber(ARGV[7]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[5])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+_breaker = Breaker()
+
+
+@contextmanager
+def place(*, tenant: Tenant, message_id: uuid.UUID) -> Iterator[None]:
+    """Take a place for the question; if the block fails it is free again, else the worker that begins frees it.
+
+    One tenant fills at most its share of the room, so a rush at one leaves the others' doors open.
+
+    Raises:
+        TooBusyError: if as many questions wait already as may.
+    """
+    is_taken = bool(settings.CHAT_WAITING_MAX) and not _breaker.is_open and _take(tenant, message_id)
+    try:
+        yield
+    except BaseException:
+        if is_taken:
+            _leave(message_id)
+        raise
+
+
+def _take(tenant: Tenant, message_id: uuid.UUID) -> bool:
+    now = time.time()
+    arguments = [str(message_id), now, now - FORGOTTEN_AFTER_SECONDS, round(FORGOTTEN_AFTER_SECONDS), str(tenant.pk),
+                 settings.CHAT_WAITING_MAX, settings.CHAT_WAITING_MAX_PER_TENANT]  # fmt: skip
+    try:
+        has_room = _script()(keys=[WAITING], args=arguments)
+    except (RedisError, OSError) as exc:
+        _breaker.open()
+        log.warning("every question is taken: Redis is away", error=type(exc).__name__)
+        return False
+    if not has_room:
+        raise TooBusyError(retry_after_seconds=RETRY_AFTER_SECONDS)
+    return True
+
+
+def _leave(message_id: uuid.UUID) -> None:
+    try:
+        client().hdel(WAITING, str(message_id))
+    except (RedisError, OSError) as exc:
+        log.warning("a place is freed late: Redis is away", error=type(exc).__name__)
+
+
+@cache
+def _script() -> Any:
+    return client().register_script(_TAKE)

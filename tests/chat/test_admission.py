@@ -1,0 +1,137 @@
+"""How many questions may wait; a worker that begins makes room."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from redis import ConnectionError as RedisConnectionError
+
+from chat import admission, services, stream, tasks
+from chat.errors import ConversationNotFoundError, TooBusyError
+from chat.models import Message
+from core.redis import client
+from tenants import services as tenants
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def room_for_five(settings):
+    """Five may wait, three of one tenant."""
+    settings.CHAT_WAITING_MAX = 5
+    settings.CHAT_WAITING_MAX_PER_TENANT = 3
+    client().delete(stream.WAITING)
+    admission._breaker.close()
+    yield
+    client().delete(stream.WAITING)
+    admission._breaker.close()
+
+
+@pytest.fixture
+def other_tenant(db):
+    return tenants.create_tenant(slug="other")
+
+
+def ask(tenant, number=0):
+    return services.ask(tenant=tenant, question=f"Within how many days can I return item {number}?", user_id="u")
+
+
+def test_a_tenant_is_refused_at_its_share_and_stores_nothing(tenant, other_tenant, rung):
+    for number in range(3):
+        ask(tenant, number)
+
+    with pytest.raises(TooBusyError) as refused:
+        ask(tenant)
+
+    assert refused.value.headers == {"Retry-After": "2"}
+    assert Message.objects.count() == 3
+    ask(other_tenant)
+
+
+def test_all_tenants_together_are_refused_when_the_room_is_full(tenant, other_tenant, rung):
+    for asker in (tenant, tenant, tenant, other_tenant, other_tenant):
+        ask(asker)
+
+    with pytest.raises(TooBusyError):
+        ask(other_tenant)
+
+
+def test_a_worker_that_begins_makes_room(tenant, site, rung):
+    for number in range(3):
+        ask(tenant, number)
+
+    tasks.answer_message_task(message_id=rung[0])
+
+    ask(tenant)
+    with pytest.raises(TooBusyError):
+        ask(tenant)
+
+
+def test_a_question_that_could_not_be_stored_leaves_its_place(tenant, rung):
+    for _ in range(5):
+        with pytest.raises(ConversationNotFoundError):
+            services.ask(tenant=tenant, question="Why?", user_id="u", conversation_id=uuid.uuid4())
+
+    assert client().hlen(stream.WAITING) == 0
+
+
+def test_one_stopped_before_a_worker_came_leaves_its_place(tenant, rung):
+    services.request_stop(message=ask(tenant))
+
+    assert client().hlen(stream.WAITING) == 0
+
+
+def test_a_place_whose_worker_never_came_is_forgotten(tenant, rung, monkeypatch):
+    for number in range(3):
+        ask(tenant, number)
+
+    monkeypatch.setattr(admission, "FORGOTTEN_AFTER_SECONDS", -1.0)
+
+    ask(tenant)
+
+
+def test_of_twenty_that_ask_at_once_exactly_as_many_pass_as_may(tenant, rung):
+    def asked(number):
+        try:
+            ask(tenant, number)
+        except TooBusyError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(asked, range(20))) == 3
+
+
+def test_without_redis_every_question_is_taken(tenant, rung, monkeypatch):
+    def away():
+        raise RedisConnectionError
+
+    monkeypatch.setattr(admission, "_script", away)
+    for number in range(9):
+        ask(tenant, number)
+
+    assert Message.objects.count() == 9
+
+
+def test_zero_lets_everybody_wait(tenant, rung, settings):
+    settings.CHAT_WAITING_MAX = 0
+    for number in range(9):
+        ask(tenant, number)
+
+
+def test_the_api_says_when_to_come_back(client, tenant, api_key, rung):
+    def post():
+        return client.post(
+            "/api/v1/query/", {"question": "Why?", "user_id": "u"}, content_type="application/json",
+            headers={"X-API-Key": api_key, "Prefer": "respond-async"},
+        )  # fmt: skip
+
+    assert [post().status_code for _ in range(3)] == [202] * 3
+    refused = post()
+
+    assert (refused.status_code, refused["Retry-After"]) == (429, "2")
+    assert refused["Content-Type"] == "application/problem+json"
+    assert refused.json()["code"] == "too_busy"
