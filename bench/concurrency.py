@@ -6,16 +6,19 @@ The model's own time is fixed (bench/model_server.py), so whatever comes on top 
 """
 
 import argparse
+import statistics
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 
-from bench import figures
-from bench.busy_world import HEADER, Asked, BusyWorld, complaints, row
+from bench import figures, phases
+from bench.busy_world import HEADER, OVERHEAD_P95_MAX_MS, Asked, BusyWorld, complaints, row
 from bench.load_generator import USERS
 from bench.world import World
+from chat import stream
+from core.redis import client
 
-OVERHEAD_P95_MAX_MS = 250.0
 PER_USER_SECONDS = 60.0
+SAMPLED_STREAMS = 100
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,12 @@ def find_knee(busy: BusyWorld, plan: Plan, begin: Asked) -> Asked:
     return held
 
 
+def bytes_of_a_stream() -> float:
+    """Return what one answer takes in Redis, on average of those there are."""
+    keys = islice(client().scan_iter(match=stream.key_of("*"), count=1000), SAMPLED_STREAMS)
+    return statistics.mean([client().memory_usage(key) or 0 for key in keys])
+
+
 def holds(asked: Asked) -> bool:
     slow = figures.percentile(asked.overheads_ms, 0.95) > OVERHEAD_P95_MAX_MS
     return not (asked.errors or asked.refused or slow)
@@ -98,6 +107,9 @@ def report(machine: str, users: Asked, knee: Asked, held: Asked, embedding: floa
         f"{held.costs.sessions} Postgres sessions, {threads['web']} threads in web, {threads['celery_ai']} in celery_ai"
     )
     print(complaints(held))
+    stream_bytes = bytes_of_a_stream()
+    print(f"\nAn answer takes {stream_bytes / 1024:.1f} KB of Redis. What follows for more users (docs/capacity.md):\n")
+    print(phases.table(spent, users.costs.megabytes, stream_bytes))
     print(
         figures.last_line(
             "concurrency",
@@ -111,5 +123,6 @@ def report(machine: str, users: Asked, knee: Asked, held: Asked, embedding: floa
             knee_arrivals_per_s=round(knee.per_second, 1),
             cpu_ms_per_question=spent | {"embedding": embedding},
             web_threads=held.costs.threads["web"],
+            redis_bytes_per_answer=round(stream_bytes),
         )
     )

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from dataclasses import asdict
 
 from bench.load_generator import Order, Sample
@@ -29,7 +30,8 @@ def start(here: World, order: Order, name: str) -> subprocess.Popen[bytes]:
 
 
 def collect(here: World, process: subprocess.Popen[bytes], order: Order, name: str) -> list[Sample]:
-    process.wait(order.count / order.per_second + order.timeout_seconds + GRACE_SECONDS)
+    delay = max(0.0, order.begin_at - time.time())
+    process.wait(delay + order.count / order.per_second + order.timeout_seconds + GRACE_SECONDS)
     if process.returncode:
         raise RuntimeError(f"the load generator failed\n{here.log(name).read_text(errors='replace')[-3000:]}")
     lines = (here.folder / f"{name}.samples").read_text().splitlines()

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import sys
+import time
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ class Order:
     count: int
     per_second: float
     timeout_seconds: float
+    begin_at: float = 0.0  # POSIX seconds, or at once
     first: int = 0
     suffix: str = ""
 
@@ -134,7 +136,7 @@ async def _ask(order: Order, sample: Sample, due: float) -> None:
 
 async def _all(order: Order) -> list[Sample]:
     loop = asyncio.get_running_loop()
-    begin = loop.time() + START_SECONDS
+    begin = loop.time() + (order.begin_at - time.time() if order.begin_at else START_SECONDS)
     samples = [Sample(order.first + place, place / order.per_second) for place in range(order.count)]
     async with asyncio.TaskGroup() as group:
         for sample in samples:
