@@ -24,7 +24,7 @@ _NOISE = re.compile(
 )
 _FILE = re.compile(
     r".*\.(?:7z|aac|apk|atom|avi|avif|bin|bmp|bz2|css|csv|deb|dmg|doc|eot|epub|exe|flac|gif|gz|ico|ics|iso|jar|jpe?g|"
-    r"js|json|m4a|m4v|map|mjs|mov|mp3|mp4|mpe?g|msi|od[pst]|og[gv]|otf|png|pptx?|ps|rar|rdf|rpm|rss|svg|tar|tgz|"
+    r"js|json|m4a|m4v|map|mjs|mov|mp3|mp4|mpe?g|msi|od[pst]|og[gv]|otf|png|pptx?|ps|rar|rdf|rpm|rss|rst\.txt|svg|tar|tgz|"
     r"tiff?|torrent|ttf|wasm|wav|webm|webmanifest|webp|woff2?|wmv|xlsx?|xml|xz|zip)",
     re.IGNORECASE,
 )

@@ -85,7 +85,8 @@ def test_patterns_match_decoded_paths_and_exclusion_wins():
 
 
 @pytest.mark.parametrize(
-    "path", ["/a.ZIP", "/_sources/a.rst.txt", "/x/app.js", "/a/a/a/a/b", "/" + "s/" * 30, "/wp-admin/x"]
+    "path",
+    ["/a.ZIP", "/_sources/a.txt", "/sources/a.rst.txt", "/x/app.js", "/a/a/a/a/b", "/" + "s/" * 30, "/wp-admin/x"],
 )
 def test_files_actions_and_loops_are_no_pages(path):
     assert not looks_like_a_page(path)
