@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import views
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -39,6 +40,7 @@ class ChatView(APIView):
     required_scope = "query"
     renderer_classes = [JSONRenderer, EventStreamRenderer]
     parser_classes = [BoundedJSONParser]
+    check_throttles = views.APIView.check_throttles  # adrf's goes to the event loop and back for async throttles: none
 
     def finalize_response(
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
