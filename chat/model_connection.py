@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._held = 0
         self.headers: dict[bytes, bytes] = {}
         self.status = 0
-        self.has_headers = self.is_complete = self._is_left = False
+        self.has_headers = self.is_complete = self._is_left = self._may_be_kept = False
 
     def send(self, headers: dict[str, str], body: bytes) -> None:
         """Send a POST; its answer begins in `status`, `headers` and `take`."""
@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _keep(self) -> None:
-        if self.is_lost or not self._parser.should_keep_alive():
+        if self.is_lost or not self._may_be_kept:
             self._transport.abort()
             return
         _idle().setdefault(self.address, []).append(self)
@@ -149,6 +149,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
+        self._may_be_kept = self._parser.should_keep_alive()  # asked after its end, the parser has forgotten
         self.has_headers = True
 
     def on_body(self, body: bytes) -> None:

@@ -1,10 +1,11 @@
 import asyncio
+import ssl
 import time
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 
-from chat import llm
+from chat import llm, model_connection
 
 TURNS = [{"role": "user", "content": "hello"}]
 
@@ -110,3 +111,47 @@ async def test_the_deadline_ends_a_model_that_talks_for_ever(use_model, settings
 
     with pytest.raises(llm.LLMTimeoutError):
         await text_of()
+
+
+@asynccontextmanager
+async def keeping_server(settings):
+    """A model behind connections that stay open; yields its open writers."""
+    chunk = b'data: {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    writers = []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(chunk), chunk))
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    settings.LLM_BASE_URL = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    try:
+        yield writers
+    finally:
+        server.close()
+
+
+async def test_the_next_answer_uses_the_connection_that_the_last_one_left(settings):
+    async with keeping_server(settings) as connections:
+        assert [await text_of() for _ in range(3)] == ["Hello"] * 3
+        assert len(connections) == 1
+
+
+async def test_a_kept_connection_that_the_server_has_closed_is_replaced(settings):
+    async with keeping_server(settings) as connections:
+        assert await text_of() == "Hello"
+        connections[0].transport.abort()
+
+        assert await text_of() == "Hello"
+        assert len(connections) == 2
+
+
+def test_a_model_behind_tls_must_be_whom_the_system_trusts():
+    assert model_connection._ssl_context().verify_mode == ssl.CERT_REQUIRED
+    assert model_connection._ssl_context().check_hostname
