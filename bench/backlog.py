@@ -1,6 +1,7 @@
 """Keeps background work waiting: adds whole crawls whenever fewer tasks wait in the queue than asked for.
 
-``python -m bench.backlog_process PORT QUEUE`` runs it; the benchmark sets the level in Redis. Nothing in it waits for
+``python -m bench.backlog_process PORT QUEUE`` keeps the level that the benchmark sets in Redis; with a level behind it,
+it fills the queue up to that once. Nothing in it waits for
 a slow site, so all of it is work for the processor: fetched pages whose text is to be taken out, documents whose
 vectors are to be made, and, when a run's pages are done, the crawl itself, which fetches more of them over HTTP. Rows
 and messages are made in bulk: ten thousand tasks take some twenty seconds.
@@ -12,12 +13,12 @@ from django.utils import timezone
 
 from bench import site, words
 from core.redis import client
-from crawl.models import Website
 from knowledge.services import store_page
 from tasks_api import flooding
 from tenants.services import create_tenant
 
 LEVEL = "bench:level"
+CRAWLS = "bench:crawls"  # how many there are; two processes may add some
 LOOK_EVERY_SECONDS = 0.1
 PAGES_PER_RUN = 36  # with the next, as many as a crawl lets wait (crawl.slices.UNPROCESSED_MAX)
 DOCUMENTS_PER_RUN = 4  # as many as a tenant may have on the queue (KNOWLEDGE_SYNC_WINDOW)
@@ -25,13 +26,15 @@ DOCUMENTS_PER_RUN = 4  # as many as a tenant may have on the queue (KNOWLEDGE_SY
 
 def keep(port: int, queue: str) -> None:
     """Top the queue up until this process is stopped."""
-    number = Website.objects.count()
     while True:
-        missing = int(client().get(LEVEL) or 0) - client().llen(queue)
-        for _ in range(-(-missing // (PAGES_PER_RUN + DOCUMENTS_PER_RUN)) if missing > 0 else 0):
-            add_crawl(number, port)
-            number += 1
+        fill(port, queue, int(client().get(LEVEL) or 0))
         time.sleep(LOOK_EVERY_SECONDS)
+
+
+def fill(port: int, queue: str, level: int) -> None:
+    """Add crawls until so many tasks wait."""
+    while client().llen(queue) < level:
+        add_crawl(client().incr(CRAWLS), port)
 
 
 def add_crawl(number: int, port: int) -> None:

@@ -7,4 +7,9 @@ import django
 
 if __name__ == "__main__":
     django.setup()
-    import_module("bench.backlog").keep(int(sys.argv[1]), sys.argv[2])
+    backlog = import_module("bench.backlog")
+    port, queue, *level = sys.argv[1:]
+    if level:
+        backlog.fill(int(port), queue, int(*level))
+    else:
+        backlog.keep(int(port), queue)
