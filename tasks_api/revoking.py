@@ -1,7 +1,7 @@
 """Revoking a task: marked in its row first, then ended in the way its work and its worker allow.
 
 A waiting task is skipped by whoever gets its message. A running one is asked to stop by its own row where the work
-has such a flag (threads cannot be cut), else its process is ended.
+has such a flag (threads and coroutines are not cut), else its process is ended.
 """
 
 from collections.abc import Callable

@@ -66,7 +66,7 @@ def test_a_waiting_task_is_never_run(prefork, api, tenant):
 
 
 @pytest.mark.slow
-def test_a_running_answer_on_threads_stops_and_keeps_its_text(api, tenant):
+def test_a_running_answer_stops_and_keeps_its_text(api, tenant):
     knowledge.store_page(
         tenant=tenant, url="https://acme.example/a", title="Returns", language="en", fetched_at=timezone.now(),
         content="You can return any item within 30 days of buying it.",
