@@ -21,4 +21,4 @@ RUN python -m compileall -q core tenants knowledge crawl chat tasks_api
 
 USER pasokh
 EXPOSE 7001
-CMD ["python", "-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10"]
+CMD ["python", "-m", "core.web"]

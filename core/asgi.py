@@ -1,4 +1,4 @@
-"""The web process: ``uvicorn core.asgi:application``."""
+"""The application that the web service serves (core.web); any other ASGI server would do."""
 
 import os
 

@@ -46,7 +46,7 @@ BACKGROUND_GRACE_SECONDS = 40  # above CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT, afte
 SERVICES = (
     Service(
         name="web",
-        command=_python("-m", "uvicorn", "core.asgi:application", "--timeout-graceful-shutdown", "10"),
+        command=_python("-m", "core.web"),
         health=_check("web"),
         priority=20,
         stop_grace_seconds=20,
