@@ -141,11 +141,13 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
         values |= {"text_hash": ""}
     with transaction.atomic():
         if state != Page.State.DONE and page.run_id is not None:
-            _reconsider(Page.objects.filter(run=page.run_id, reason=Page.Reason.CANONICAL, detail=page.url))
+            in_its_favour = Page.objects.filter(run=page.run_id, state=Page.State.SKIPPED, detail=page.url)
+            _reconsider(in_its_favour.filter(reason=Page.Reason.CANONICAL))
         Page.objects.filter(pk=page.pk).update(
             **Page.UNCLAIMED, state=state, reason=reason, detail=detail[:2000], send_at=None, not_before=None, **values
         )
-        PageBody.objects.filter(page=page).delete()
+        if page.state == Page.State.FETCHED:
+            PageBody.objects.filter(page=page).delete()
 
 
 def _forget(page: Page) -> None:

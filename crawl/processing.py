@@ -66,7 +66,6 @@ def process(pages: Sequence[Page], turn: Turn) -> tuple[list[Page], list[Excepti
             _close_or_store(run, page, reading)
     knowledge.ring_for_vectors(tenant=pages[0].tenant)
     run.note_movement()
-    wake(run)
     return left, bugs
 
 

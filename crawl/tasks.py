@@ -57,6 +57,8 @@ def process_page_content(*, page_ids: Sequence[int] = (), page_id: int | None = 
     with kept(pages[0]):
         left, bugs = processing.process(pages, Turn(settings.CRAWL_SLICE_SECONDS))
     frontier.give_back(left)
+    if pages[0].run is not None:
+        processing.wake(pages[0].run)
     if bugs:
         raise bugs[0]
     return True

@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import unquote, urljoin, urlsplit
+
+from django.conf import settings
 
 from core.outbound import OutboundError, Target, parse_target
 from core.outbound.targets import DEFAULT_PORTS
@@ -50,7 +52,17 @@ def canonicalise(url: str, base: str = "") -> str | None:
     """
     text = _WHITESPACE.sub("", url.strip(" \t\r\n\f\x00")).replace("\\", "/").replace(" ", "%20")
     try:
-        target = parse_target(urljoin(base, text) if base else text)
+        joined = urljoin(base, text) if base else text
+    except ValueError:
+        return None
+    return _canonical(joined, tuple(settings.OUTBOUND_ALLOWED_HOSTS), tuple(settings.OUTBOUND_PORTS))
+
+
+@lru_cache(maxsize=10_000)  # the menu of a site is on each of its pages: a tenth of all that a page costs
+def _canonical(url: str, _allowed_hosts: tuple[str, ...], _ports: tuple[int, ...]) -> str | None:
+    """Return the one form of an absolute URL; what else decides about it, the settings, is part of the key."""
+    try:
+        target = parse_target(url)
     except (OutboundError, ValueError):
         return None
     path, _mark, query = target.path.partition("?")
@@ -114,6 +126,8 @@ class Scope:
 
     def has_host_of(self, url: str) -> bool:
         """Return whether the URL is on the website's host; http and https are one site if the ports are the usual."""
+        if url.startswith(f"{self._root.origin}/"):
+            return True
         try:
             target = parse_target(url)
         except OutboundError:
