@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from cssselect import SelectorError
 from lxml.cssselect import CSSSelector
@@ -24,7 +25,11 @@ def compiled(selector: str) -> CSSSelector:
 
 def find(tree: HtmlElement, selectors: Sequence[str]) -> list[HtmlElement]:
     """Return what any of the selectors matches, once each, in the order of the selectors."""
-    return list(dict.fromkeys(element for selector in selectors for element in compiled(selector)(tree)))
+    found: dict[HtmlElement, None] = {}
+    for selector in selectors:
+        matches: Any = compiled(selector)(tree)
+        found |= dict.fromkeys(matches)
+    return list(found)
 
 
 def find_outermost(tree: HtmlElement, selectors: Sequence[str]) -> list[HtmlElement]:

@@ -33,7 +33,8 @@ def read(data: bytes, limits: Limits) -> Outcome:
 
 
 def _within(blocks: Iterator[str], limits: Limits) -> tuple[list[str], bool]:
-    taken, length = [], 0
+    taken: list[str] = []
+    length = 0
     for block in blocks:
         if length > limits.chars or time.monotonic() > limits.ends_at:
             return taken, True

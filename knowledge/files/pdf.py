@@ -26,7 +26,7 @@ def read(data: bytes, limits: Limits) -> Outcome:
             return Outcome(error="encrypted")
         page_count = len(reader.pages)
         pages = list(_texts(reader, min(page_count, limits.pages), limits))
-        title = str((reader.metadata or {}).get("/Title") or "").strip()
+        title = str(reader.metadata.title or "").strip() if reader.metadata else ""
     except DependencyError:  # a cipher that only an optional package knows
         return Outcome(error="encrypted")
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as exc:
