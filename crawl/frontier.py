@@ -1,5 +1,6 @@
 """The URLs of a run: those waiting to be fetched, and how a page leaves the list."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -10,10 +11,11 @@ from django.utils import timezone
 
 from crawl import sending
 from crawl.models import CrawlRun, Page, PageBody, PageQuerySet
-from crawl.urls import Scope, trap_of
+from crawl.urls import DATED, Scope, trap_of
 from knowledge import services as knowledge
 
 UNSENT_SECONDS = 300
+LOOKS_LIKE_A_TRAP = Q(url__contains="?") | Q(url__regex=DATED)
 VARIANTS_PER_PATH = 50  # pages that differ in their query or in a date alone: calendars, filters
 
 
@@ -61,13 +63,14 @@ def add_urls(run: CrawlRun, urls: Iterable[str], *, depth: int) -> int:
 
 def _without_endless_variants(run: CrawlRun, urls: list[str]) -> list[str]:
     """Leave out all but the first of endlessly many alike, and count them on the run."""
-    counts: dict[str, int] = {}
+    traps = {url: trap for url in urls if (trap := trap_of(url)) is not None}
+    if not traps:
+        return urls
+    known = Page.objects.filter(LOOKS_LIKE_A_TRAP, run=run).values_list("url", flat=True)
+    counts = Counter(map(trap_of, known))
     kept = []
     for url in urls:
-        trap = trap_of(url)
-        if trap is not None:
-            if trap not in counts:
-                counts[trap] = Page.objects.filter(run=run, url__regex=trap).count()
+        if trap := traps.get(url):
             counts[trap] += 1
             if counts[trap] > VARIANTS_PER_PATH:
                 continue

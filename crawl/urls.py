@@ -37,8 +37,7 @@ _ACTION = re.compile(
 )
 _LOGIN = re.compile(r"log-?in|sign[-_]?in|wp-login\.php|sso", re.IGNORECASE)
 # A calendar has a page for every month there will ever be: /events/2031/05/, /cal?date=2031-05-12.
-_DATE = "[0-9]{4}[/-][0-9]{1,2}(?:[/-][0-9]{1,2})?"
-_DATED = re.compile(f"(?<=/){_DATE}(?=/?$)")
+DATED = "/[0-9]{4}[/-][0-9]{1,2}([/-][0-9]{1,2})?/?$"  # as PostgreSQL reads it too
 _SEGMENTS_MAX = 25
 _REPEATS_MAX = 3
 
@@ -160,15 +159,13 @@ def _site(target: Target) -> tuple[str, int]:
 
 
 def trap_of(url: str) -> str | None:
-    """Return a regular expression of the URLs that differ from this one endlessly, None if it is not of such a kind.
+    """Return what the URL shares with endlessly many others, None if it is not of such a kind.
 
-    Those differ in their query alone (filters, calendars), or in a date at the end. PostgreSQL reads it as well.
+    Those differ in their query alone (filters, calendars), or in a date at the end.
     """
     path, mark, _query = url.partition("?")
-    before, *after = _DATED.split(path)
-    if not mark and not after:
-        return None
-    return f"^{_DATE.join(map(re.escape, (before, *after)))}{re.escape(mark) or '$'}"
+    undated = re.sub(DATED, "/#", path)
+    return undated + mark if mark or undated != path else None
 
 
 def is_login(url: str) -> bool:
