@@ -266,6 +266,7 @@ KNOWLEDGE_FILE_MAX_PAGES = env.int("KNOWLEDGE_FILE_MAX_PAGES", default=500)
 KNOWLEDGE_FILE_SECONDS = 7  # then what has been read so far has to do: with the fetching a page ends within 30 s
 KNOWLEDGE_UPLOAD_SECONDS = 25
 KNOWLEDGE_FILE_MEMORY_BYTES = 512 * 2**20
+KNOWLEDGE_KEEP_VERSION_DAYS = env.int("KNOWLEDGE_KEEP_VERSION_DAYS", default=7)  # to roll back to, after a switch
 FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago is read again; 0: never for its age
 REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
 KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again

@@ -1,10 +1,16 @@
 """Taking away what crawls left behind."""
 
+from datetime import timedelta
+
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
+from django.utils import timezone
 
 from core.batches import Step
+from crawl import versions
 from crawl.models import Page, PageBody
+from tenants.models import Tenant
 
 
 @transaction.atomic
@@ -19,4 +25,13 @@ def forget_leftover_bodies(limit: int) -> int:
     return PageBody.objects.filter(pk__in=ids).delete()[0]
 
 
-CACHE: dict[str, Step] = {"page_bodies": forget_leftover_bodies}
+def forget_previous_versions(limit: int) -> int:
+    """Delete the versions of knowledge that were switched away from long ago; return how many."""
+    before = timezone.now() - timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS)
+    old = Tenant.objects.filter(version=Tenant.Version.PREVIOUS, created_at__lt=before)[:limit]
+    for holder in (found := list(old)):
+        versions.drop(holder)
+    return len(found)
+
+
+CACHE: dict[str, Step] = {"page_bodies": forget_leftover_bodies, "previous_versions": forget_previous_versions}

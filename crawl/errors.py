@@ -14,6 +14,22 @@ class WebsiteBusyError(PasokhError):
     headers = {"Retry-After": "2"}
 
 
+class VersionExistsError(PasokhError):
+    status = 409
+    code = "version_exists"
+
+
+class VersionMissingError(PasokhError):
+    status = 409
+    code = "version_missing"
+
+
+class VersionNotReadyError(PasokhError):
+    status = 409
+    code = "version_not_ready"
+    headers = {"Retry-After": "30"}
+
+
 class CrawlAlreadyActiveError(PasokhError):
     status = 409
     code = "crawl_already_active"

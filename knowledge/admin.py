@@ -13,6 +13,7 @@ from knowledge.models import (
     EmbeddingDeletion,
     FullSync,
     KnowledgeVersion,
+    Refetch,
     SearchModel,
     SyncItem,
 )
@@ -65,6 +66,13 @@ class FullSyncAdmin(RecordAdmin):
 class SearchModelAdmin(RecordAdmin):
     list_display = ["tenant", "model"]
     list_select_related = ["tenant"]
+
+
+@admin.register(Refetch)
+class RefetchAdmin(RecordAdmin):
+    list_display = ["document", "tenant", "reason", "asked_at", "taken_at"]
+    list_filter = ["reason"]
+    list_select_related = ["document", "tenant"]
 
 
 @admin.register(EmbeddingDeletion)

@@ -20,6 +20,9 @@ class TenantAdmin(KeptAdmin):
     list_filter = ["is_active", "language"]
     search_fields = ["name", "slug"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Tenant]:
+        return super().get_queryset(request).filter(version_of=None)
+
     def get_readonly_fields(self, request: HttpRequest, obj: models.Tenant | None = None) -> list[str]:
         return ["slug"] if obj else []
 

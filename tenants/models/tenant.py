@@ -23,6 +23,10 @@ def validate_time_zone(name: str) -> None:
 class Tenant(models.Model):
     """A customer: owns websites, knowledge, conversations, keys and end users."""
 
+    class Version(models.TextChoices):
+        NEXT = "next", _("next")
+        PREVIOUS = "previous", _("previous")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=200)
@@ -48,11 +52,15 @@ class Tenant(models.Model):
     )  # null: FRESH_DAYS; 0: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # A row that holds another version of a tenant's knowledge and is no customer (docs/freshness.md).
+    version_of = models.ForeignKey("self", on_delete=models.CASCADE, null=True, editable=False, related_name="versions")
+    version = models.CharField(max_length=8, choices=Version.choices, default="", db_default="", editable=False)
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         constraints = [
+            models.UniqueConstraint(fields=["version_of", "version"], name="tenant_version_once"),
             models.CheckConstraint(
                 condition=models.Q(erase_after_days=None) | models.Q(archive_after_days__isnull=False),
                 name="tenant_erases_only_what_it_archives",

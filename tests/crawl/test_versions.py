@@ -1,0 +1,194 @@
+"""Another version of the knowledge beside the live one: prepared, switched to, and back."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from core.states import State
+from crawl import cleaning, services, versions
+from crawl.errors import VersionExistsError, VersionMissingError, VersionNotReadyError
+from crawl.models import CrawlRun, Page, Website
+from knowledge import version
+from knowledge.models import Chunk, Document, SearchModel, SyncItem
+from knowledge.search import search
+from tenants.models import Tenant
+from tenants.services import create_api_key
+from tests.api_client import ApiClient
+
+pytestmark = pytest.mark.django_db
+
+PRICE = "What does the lamp cost?"
+
+
+@pytest.fixture
+def website(site, crawl, tenant):
+    site.add_page("/", '<p>Welcome to the workshop.</p><a href="/price">Price</a><a href="/hours">Hours</a>')
+    site.add_page("/price", "<p>The lamp costs 20 euros in the shop.</p>")
+    site.add_page("/hours", "<p>The shop is open from nine to five.</p>")
+    return crawl().website
+
+
+@pytest.fixture
+def prepare(website, site, work, tenant):
+    """Change the site, and have its next version prepared to the end."""
+
+    def prepare(**options):
+        site.add_page("/price", '<p>The lamp costs 25 euros in the shop.</p><a href="/new">New</a>')
+        site.add_page("/new", "<p>A new lamp is sold from now on.</p>")
+        del site.routes["/hours"]
+        holder = versions.prepare(tenant, **{"recrawl": True} | options)
+        work()
+        SyncItem.objects.update(state=State.DONE)
+        return holder
+
+    return prepare
+
+
+def told(tenant, question=PRICE):
+    return search(tenant=tenant, query=question)[0].content
+
+
+def urls(tenant):
+    return sorted(url.rpartition("/")[2] for url in Document.objects.for_tenant(tenant).values_list("url", flat=True))
+
+
+def test_the_next_version_is_read_beside_the_live_one_and_changes_nothing_of_it(prepare, tenant):
+    before = version.current(tenant)
+    holder = prepare()
+
+    assert (urls(tenant), urls(holder)) == (["", "hours", "price"], ["", "new", "price"])
+    assert "20 euros" in told(tenant)
+    assert "25 euros" in told(holder)
+    assert version.current(tenant) == before, "kept answers stay"
+    assert [status.version for status in versions.statuses(tenant)] == ["live", "next"]
+    assert versions.statuses(tenant)[1].is_ready
+
+
+def test_the_switch_is_one_action_and_so_is_the_way_back(prepare, tenant, website):
+    prepare()
+    before = version.current(tenant)
+
+    versions.switch(tenant)
+    assert (urls(tenant), "25 euros" in told(tenant)) == (["", "new", "price"], True)
+    assert version.current(tenant) > before, "what was answered before is not found any more"
+    assert [status.version for status in versions.statuses(tenant)] == ["live", "previous"]
+
+    versions.roll_back(tenant)
+    assert (urls(tenant), "20 euros" in told(tenant)) == (["", "hours", "price"], True)
+    assert [status.version for status in versions.statuses(tenant)] == ["live", "next"]
+
+    versions.switch(tenant)
+    assert "25 euros" in told(tenant)
+    assert list(Website.objects.for_tenant(tenant)) == [website], "its id is still the one that the customer knows"
+
+
+def test_pages_know_their_documents_of_the_live_version_and_are_read_whole_by_the_next_crawl(
+    prepare, tenant, website, work, site
+):
+    prepare()
+    versions.switch(tenant)
+
+    pages = {page.url.rpartition("/")[2]: page for page in Page.objects.filter(website=website)}
+    assert {path for path, page in pages.items() if page.document_id} == {"", "new", "price"}
+    assert {page.tenant_id for page in pages.values()} == {tenant.pk}
+    site.requests.clear()
+    run = services.start_crawl(website=website)
+    work()
+    run.refresh_from_db()
+    assert run.state == State.DONE
+    assert not any("if-none-match" in headers for _method, _path, headers in site.requests)
+    assert urls(tenant) == ["", "new", "price"]
+
+
+def test_a_change_of_the_model_copies_the_texts_and_queues_the_vectors_that_are_missing(website, tenant, monkeypatch):
+    SearchModel.objects.update_or_create(tenant=tenant, defaults={"model": "old/1"})
+    Chunk.objects.for_tenant(tenant).update(embedding=[1.0, 0.0], embedding_model="old/1")
+    SyncItem.objects.update(state=State.DONE)
+    monkeypatch.setattr("knowledge.embeddings.model_id", lambda: "new/1")
+
+    holder = versions.prepare(tenant, recrawl=False)
+
+    live, coming = versions.statuses(tenant)
+    assert urls(holder) == urls(tenant)
+    assert (live.model, coming.model) == ("old/1", "new/1")
+    assert (coming.waiting, coming.is_ready, coming.crawls) == (3, False, 0)
+    with pytest.raises(VersionNotReadyError):
+        versions.switch(tenant)
+    assert live.chunks == coming.chunks
+    assert Chunk.objects.for_tenant(holder).filter(search_vector=None).count() == 0
+
+
+def test_vectors_of_the_same_model_are_copied(website, tenant, monkeypatch):
+    monkeypatch.setattr("knowledge.embeddings.model_id", lambda: "same/1")
+    Chunk.objects.for_tenant(tenant).update(embedding=[1.0, 0.0], embedding_model="same/1")
+
+    holder = versions.prepare(tenant, recrawl=False)
+
+    assert Chunk.objects.for_tenant(holder).filter(embedding_model="same/1", embedding__isnull=False).count() == 3
+    assert versions.statuses(tenant)[1].is_ready
+
+
+def test_documents_of_no_website_are_part_of_every_version(prepare, tenant):
+    from knowledge.services import store_page
+
+    store_page(tenant=tenant, url="upload:a", title="A", language="en", content="By hand.", fetched_at=timezone.now())
+    holder = prepare()
+    assert "upload:a" in urls(holder)
+    versions.switch(tenant)
+
+    assert "upload:a" in urls(tenant)
+
+
+def test_only_one_next_version_and_none_to_go_back_to_that_is_not_there(prepare, tenant):
+    with pytest.raises(VersionMissingError):
+        versions.switch(tenant)
+    with pytest.raises(VersionMissingError):
+        versions.roll_back(tenant)
+    prepare()
+    with pytest.raises(VersionExistsError):
+        versions.prepare(tenant, recrawl=True)
+    versions.switch(tenant)
+    versions.prepare(tenant, recrawl=False)
+    with pytest.raises(VersionExistsError):
+        versions.roll_back(tenant)
+
+
+def test_a_dropped_version_leaves_nothing(prepare, tenant):
+    versions.drop(prepare())
+
+    assert Tenant.objects.count() == 1
+    assert urls(tenant) == ["", "hours", "price"]
+    assert {row.tenant_id for model in (Document, Chunk, Page, CrawlRun) for row in model.objects.all()} == {tenant.pk}
+
+
+def test_the_previous_version_is_kept_for_its_days(prepare, tenant, settings):
+    prepare()
+    versions.switch(tenant)
+    assert cleaning.forget_previous_versions(10) == 0
+
+    days = settings.KNOWLEDGE_KEEP_VERSION_DAYS
+    tenant.versions.update(created_at=timezone.now() - timedelta(days=days, minutes=1))
+    assert cleaning.forget_previous_versions(10) == 1
+    assert urls(tenant) == ["", "new", "price"]
+
+
+def test_over_http_and_on_the_command_line(prepare, tenant):
+    caller = ApiClient(create_api_key(tenant=tenant, name="server")[1])
+    prepare()
+    assert [row["version"] for row in caller.get("knowledge-versions").json()["versions"]] == ["live", "next"]
+    assert caller.post("knowledge-versions").json()["code"] == "version_exists"
+    assert caller.post("knowledge-versions/switch").status_code == 200
+    assert caller.post("knowledge-versions/rollback").status_code == 200
+    assert caller.delete("knowledge-versions").status_code == 204
+    assert caller.post("knowledge-versions/switch").json()["code"] == "version_missing"
+    assert caller.post("knowledge-versions", {"recrawl": False}).status_code == 202
+
+    out = StringIO()
+    call_command("versions", "status", "--tenant", "acme", "--json", stdout=out)
+    assert [row["version"] for row in json.loads(out.getvalue())["versions"]] == ["live", "next"]
+    with pytest.raises(CommandError, match="There is no tenant"):
+        call_command("versions", "status", "--tenant", "acme--next", stdout=out)
