@@ -39,6 +39,7 @@ class Schedule:
 
 SCHEDULES = (
     Schedule("knowledge.process_sync_queue", queues.LOW_PRIORITY, every=timedelta(minutes=5)),
+    Schedule("knowledge.index_vectors_task", queues.LOW_PRIORITY, every=timedelta(minutes=10)),
     Schedule("tenants.reset_all_daily_limits", queues.DEFAULT, crontab="0 0"),
     Schedule(  # midnight comes at other times where other tenants are; a day that has begun is begun once
         "tenants.reset_all_daily_limits",

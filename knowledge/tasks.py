@@ -8,7 +8,7 @@ from celery import Task, shared_task
 from core import enqueue
 from core.jobs import has_forgotten, kept, ring_each
 from core.states import State
-from knowledge import deleting, full_sync, sync_queue
+from knowledge import deleting, full_sync, sync_queue, vector_index
 from knowledge.embeddings import EmbeddingError
 from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem
 
@@ -89,6 +89,13 @@ def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_
 def delete_document_embeddings_task(self: Task, document_id: str) -> int | None:
     """Delete the document's passages and vectors; None if there is no such document. The task's id is its row's."""
     return deleting.delete_embeddings(document_id, deletion_id=self.request.id)
+
+
+@shared_task(name="knowledge.index_vectors_task", soft_time_limit=3500, time_limit=3600, ignore_result=False)
+def index_vectors_task() -> dict[str, list[str]]:
+    """Give each large tenant its vector index, and drop those that no longer serve; return the names of both."""
+    dropped, built = vector_index.maintain()
+    return {"dropped": dropped, "built": built}
 
 
 def send_full_syncs() -> int:

@@ -1,32 +1,54 @@
-"""Find a tenant's passages by the words they share with the question: BM25 over PostgreSQL's word index."""
+"""Find a tenant's passages by the words they share with the question: BM25 over PostgreSQL's word index.
+
+Up to `EXACT_MAX_CHUNKS` every passage with any of the words is weighed. In a larger tenant a frequent word alone is in
+more passages than can be read in time; there a sample of the passages tells how often each word occurs and which
+combinations of words are so rare that only their passages need reading.
+"""
 
 import json
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import connection
 
+from knowledge.models.documents import INDEXED_WORDS, SAMPLED_EVERY
 from tenants.models import Tenant
 
 CANDIDATES = 100
+EXACT_MAX_CHUNKS = 2500
+READ_MAX = 1000  # passages of a large tenant whose word lists are read
+SCORED_MAX = 60  # of those, the ones whose words' places are listed
+ENOUGH = 30  # to fill any answer; with fewer, more frequent words are looked for
+SAMPLE_RANKS = (2, 8, 32)  # so many passages of the sample reach the weight that candidates must have; else the next
+FEW = 2  # up to so many times as many passages hold a leading word, any of them will do
+RARE = 8  # a word in more than so many times as many passages leads only if it is the rarest
+ROUNDING = 1e-6  # of a sum whose terms were added in another order
+COMBINED_WORDS_MAX = 6  # the rarest words of a long question; with more, combinations grow out of hand
 # Source: Robertson & Zaragoza, The Probabilistic Relevance Framework (2009), 3.4–3.5; values as in Lucene.
 BM25_K1 = 1.2
 BM25_B = 0.75
 # What one occurrence counts for: in the title, in a heading, in the text.
 OCCURRENCE = {"A": 2.0, "B": 2.0, "D": 1.0}
 
+_MARKS = """
+    (SELECT jsonb_object_agg(lexeme, weights) FROM unnest(chunk.search_vector) WHERE lexeme = ANY(%(terms)s))
+"""
 # The sum of the found words' idf picks the candidates: it needs the index alone. Only the candidates' own word
 # lists, which mostly lie out of the row, are read, for the number of times each word occurs.
-_FIND = """
-    WITH term AS (SELECT word FROM unnest(%(terms)s::text[]) AS word),
+_FIND = f"""
+    WITH total AS MATERIALIZED (
+        SELECT count(*) AS chunks
+        FROM (SELECT FROM tenant_knowledge WHERE tenant_id = %(tenant)s LIMIT %(most)s + 1) counted
+    ),
+    term AS (SELECT word FROM unnest(%(terms)s::text[]) AS word WHERE (SELECT chunks FROM total) <= %(most)s),
     hit AS MATERIALIZED (
         SELECT term.word, chunk.id FROM term CROSS JOIN LATERAL (
             SELECT id FROM tenant_knowledge
-            WHERE tenant_id = %(tenant)s AND search_vector @@ format('''%%s''', term.word)::tsquery
+            WHERE {INDEXED_WORDS} @@ format('''%%s'' & ''%%s''', %(tenant)s, term.word)::tsquery
         ) chunk
     ),
-    total AS MATERIALIZED (SELECT count(*) AS chunks FROM tenant_knowledge WHERE tenant_id = %(tenant)s),
     frequency AS MATERIALIZED (
         SELECT word, count, ln(1 + (total.chunks - count + 0.5::float8) / (count + 0.5::float8)) AS idf
         FROM (SELECT word, count(*) AS count FROM hit GROUP BY word) counted CROSS JOIN total
@@ -37,12 +59,33 @@ _FIND = """
     )
     SELECT total.chunks, (SELECT jsonb_object_agg(word, count) FROM frequency), found.*
     FROM total LEFT JOIN LATERAL (
-        SELECT chunk.id, chunk.word_count, (
-            SELECT jsonb_object_agg(lexeme, weights) FROM unnest(chunk.search_vector) WHERE lexeme = ANY(%(terms)s)
-        )
+        SELECT chunk.id, chunk.word_count, {_MARKS}
         FROM candidate JOIN tenant_knowledge chunk ON chunk.id = candidate.id
     ) found ON true
-"""
+"""  # noqa: S608 -- its parts are constants
+_SAMPLE = f"""
+    SELECT word, chunk.id FROM unnest(array_append(%(terms)s::text[], '')) AS word CROSS JOIN LATERAL (
+        SELECT id FROM tenant_knowledge
+        WHERE {INDEXED_WORDS}
+            @@ concat_ws(' & ', format('''%%s~''', %(tenant)s), quote_literal(nullif(word, '')))::tsquery
+    ) chunk
+"""  # noqa: S608 -- its parts are constants
+# The query comes in a row, so that the planner does not know it: it would rather read the table than the index
+# for a word that it knows to be frequent. Telling which words are there is ten times cheaper than listing their places.
+_READ = f"""
+    SELECT chunk.id, chunk.word_count, {_MARKS}
+    FROM (
+        SELECT hit.id FROM unnest(ARRAY[%(query)s]) AS query CROSS JOIN LATERAL (
+            SELECT id, search_vector FROM tenant_knowledge WHERE {INDEXED_WORDS} @@ query::tsquery LIMIT %(read)s
+        ) hit
+        ORDER BY (
+            SELECT sum(idf) FROM unnest(%(queries)s::tsquery[], %(idf)s::float8[]) AS term(query, idf)
+            WHERE hit.search_vector @@ term.query
+        ) DESC NULLS LAST, hit.id LIMIT %(limit)s
+    ) best JOIN tenant_knowledge chunk USING (id)
+"""  # noqa: S608 -- its parts are constants
+
+Found = list[tuple[int, int, dict[str, list[str]]]]  # chunk id, its length in words, the marks of each word's places
 
 
 @dataclass(frozen=True)
@@ -51,7 +94,7 @@ class WordHits:
 
     scores: dict[int, float]
     idf: dict[str, float]
-    chunks: int
+    chunks: int  # of the tenant; estimated where it is large
 
     def coverage(self, found: Iterable[str]) -> float:
         """Return the share of the question's words, each weighing its idf, that are among ``found``."""
@@ -62,21 +105,95 @@ class WordHits:
 
 def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
     """Return the tenant's passages that hold any of the words, at most `CANDIDATES`."""
+    parameters = {"tenant": str(tenant.pk), "terms": terms, "limit": CANDIDATES, "most": EXACT_MAX_CHUNKS}
     with connection.cursor() as cursor:
-        cursor.execute(_FIND, {"tenant": tenant.pk, "terms": terms, "limit": CANDIDATES})
+        cursor.execute(_FIND, parameters)
         rows = cursor.fetchall()
     chunks, frequency = rows[0][0], json.loads(rows[0][1] or "{}")
-    idf = {term: _idf(chunks, frequency.get(term, 0)) for term in terms}
+    if chunks > EXACT_MAX_CHUNKS:
+        return _find_in_large(str(tenant.pk), terms)
+    idf = {term: idf_of(chunks, frequency.get(term, 0)) for term in terms}
     found = [(row[2], row[3], json.loads(row[4])) for row in rows if row[2] is not None]
-    average = sum(length for _id, length, _weights in found) / len(found) if found else 0.0
+    return WordHits(scores(found, idf), idf, chunks)
+
+
+def _find_in_large(tenant: str, terms: list[str]) -> WordHits:
+    with connection.cursor() as cursor:
+        cursor.execute(_SAMPLE, {"tenant": tenant, "terms": terms})
+        holders: dict[str, set[int]] = defaultdict(set)
+        for word, chunk_id in cursor.fetchall():
+            holders[word].add(chunk_id)
+        size = len(holders[""])
+        idf = {term: idf_of(size, len(holders[term]) or 0.5) for term in terms}  # not in the sample: less than one
+        asked = {"terms": terms, "queries": [f"'{term}'" for term in idf], "idf": list(idf.values())}
+        found: Found = []
+        for query in _queries(tenant, idf, holders) if terms else ():
+            cursor.execute(_READ, asked | {"query": query, "read": READ_MAX, "limit": SCORED_MAX})
+            found = [(chunk_id, length, json.loads(marks or "{}")) for chunk_id, length, marks in cursor.fetchall()]
+            if len(found) >= ENOUGH:
+                break
+    return WordHits(scores(found, idf), idf, size * SAMPLED_EVERY)
+
+
+def _queries(tenant: str, idf: dict[str, float], holders: Mapping[str, set[int]]) -> Iterator[str]:
+    """Yield tsqueries for the passages that weigh most, each asking less of them than the one before.
+
+    A passage must hold one of the rarest words, as few of them as will do, so that the index reads their short lists
+    alone; and all of its words together must weigh what only so many passages of the sample do.
+    """
+    rarest = sorted(idf, key=lambda term: -idf[term])[:COMBINED_WORDS_MAX]
+    for rank in SAMPLE_RANKS:
+        leading = rarest[:1]
+        for term in rarest[1:]:
+            if len(_holding(leading, holders)) >= rank or len(holders[term]) > RARE * rank:
+                break
+            leading.append(term)
+        weights = [sum(idf[term] for term in rarest if chunk in holders[term]) for chunk in _holding(leading, holders)]
+        if len(weights) > FEW * rank:
+            level = sorted(weights, reverse=True)[rank - 1] - ROUNDING
+            weighty = _at_least(level, [(term, idf[term]) for term in rarest])
+            yield f"'{tenant}' & ({_any_of(leading)}) & ({weighty})"
+        yield f"'{tenant}' & ({_any_of(leading)})"
+    yield f"'{tenant}' & ({_any_of(rarest)})"
+
+
+def _holding(terms: Iterable[str], holders: Mapping[str, set[int]]) -> set[int]:
+    return set[int]().union(*(holders[term] for term in terms))
+
+
+def _any_of(terms: Iterable[str]) -> str:
+    return " | ".join(f"'{term}'" for term in terms)
+
+
+def _at_least(weight: float, terms: Sequence[tuple[str, float]]) -> str:
+    """Return a tsquery for the texts whose terms sum up to the weight; at least one term must be there."""
+    (term, own), rest = terms[0], terms[1:]
+    left = weight - own
+    parts = []
+    if left <= 0:
+        parts.append(f"'{term}'")
+    elif _can_reach(left, rest):
+        parts.append(f"'{term}' & ({_at_least(left, rest)})")
+    if _can_reach(weight, rest):
+        parts.append(_at_least(weight, rest))
+    return " | ".join(parts)
+
+
+def _can_reach(weight: float, terms: Sequence[tuple[str, float]]) -> bool:
+    return bool(terms) and sum(own for _term, own in terms) >= weight
+
+
+def scores(found: Found, idf: Mapping[str, float]) -> dict[int, float]:
+    """Return the BM25 score by chunk id, best first."""
+    average = sum(length for _id, length, _marks in found) / len(found) if found else 0.0
     scored = {
-        chunk_id: sum(idf[word] * _saturated(marks, length, average) for word, marks in weights.items())
-        for chunk_id, length, weights in found
+        chunk_id: sum(idf[word] * _saturated(places, length, average) for word, places in marks.items())
+        for chunk_id, length, marks in found
     }
-    return WordHits(dict(sorted(scored.items(), key=lambda item: (-item[1], item[0]))), idf, chunks)
+    return dict(sorted(scored.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _idf(chunks: int, frequency: int) -> float:
+def idf_of(chunks: int, frequency: float) -> float:
     return math.log(1 + (chunks - frequency + 0.5) / (frequency + 0.5))
 
 

@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from knowledge import vector_index
 from tenants.models import Tenant
 
 CANDIDATES = 100
+_MAY_HAVE_INDEX = vector_index.KEPT_SHARE / 2  # of the limit; the size of a large tenant is an estimate
 
 # Vectors of another length would make the comparison fail: an endpoint may change its model under the same name.
 _EXACT = """
@@ -16,12 +17,19 @@ _EXACT = """
     WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s AND vector_dims(embedding) = %(dimensions)s
     ORDER BY embedding <=> %(vector)s::vector LIMIT %(limit)s
 """
-# Word for word the index's expression and condition, or PostgreSQL does not use it.
+# Word for word the index's expression and condition, or PostgreSQL does not use it. The index compares numbers of half
+# precision; the cosine is of the vectors themselves.
 _INDEXED = """
-    SELECT id, 1 - (embedding::vector({dimensions}) <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
+    SELECT id, 1 - (embedding <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
     WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s
-    ORDER BY embedding::vector({dimensions}) <=> %(vector)s::vector LIMIT %(limit)s
+    ORDER BY embedding::halfvec({dimensions}) <=> %(vector)s::halfvec LIMIT %(limit)s
 """
+# In one message with the search, and so in its transaction. The scan goes on until it has found enough; the planner
+# underrates what comparing every vector costs.
+_PREPARED = (
+    "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL hnsw.ef_search = {candidates}; "
+    "SET LOCAL enable_sort = off; {search}"
+)
 # Right after a change of the model its vectors still stand beside the old ones, and are moved in batches. One
 # statement sees each passage in one of the two places.
 _BOTH_PLACES = """
@@ -41,7 +49,7 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     """Return the cosine by chunk id, best first, at most `CANDIDATES`; ``chunks`` is the tenant's size.
 
     Up to ``SEARCH_EXACT_MAX_CHUNKS`` every vector of the tenant is compared. Above, the tenant's own index is used
-    once ``index_vectors`` has built it. A shared index is not: filtering its answers by tenant loses most of them.
+    once it is built (`vector_index.maintain`). A shared one is not: filtering its answers by tenant loses most of them.
     """
     dimensions = len(vector)
     parameters = {
@@ -51,14 +59,13 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
         "dimensions": dimensions,
         "limit": CANDIDATES,
     }
-    if chunks > settings.SEARCH_EXACT_MAX_CHUNKS and vector_index.is_ready(tenant, model, dimensions):
-        with transaction.atomic():
-            vector_index.prepare_scan()
-            return _run(_INDEXED.format(dimensions=dimensions), parameters)
-    return _run(_EXACT, parameters)
+    if chunks > _MAY_HAVE_INDEX * settings.SEARCH_EXACT_MAX_CHUNKS and vector_index.is_ready(tenant, model, dimensions):
+        search = _BOTH_PLACES.format(first=_INDEXED.format(dimensions=dimensions))
+        return _run(_PREPARED.format(candidates=vector_index.EF_SEARCH, search=search), parameters)
+    return _run(_BOTH_PLACES.format(first=_EXACT), parameters)
 
 
 def _run(statement: str, parameters: dict[str, Any]) -> dict[int, float]:
     with connection.cursor() as cursor:
-        cursor.execute(_BOTH_PLACES.format(first=statement), parameters)
+        cursor.execute(statement, parameters)
         return dict(cursor.fetchall())

@@ -1,11 +1,13 @@
 import random
+from contextlib import closing
 
+import psycopg2
 import pytest
-from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
-from knowledge import indexing, vector_index, vector_search
+from knowledge import indexing, tasks, vector_index, vector_search
 from knowledge.errors import VectorIndexError
 from knowledge.models import Chunk, Document
 from tenants.models import Tenant
@@ -50,7 +52,11 @@ def large(transactional_db, embedder, settings):
         make_tenant(f"small{number}", 60)
     yield make_tenant("large", 2500)
     Chunk.objects.all().delete()
-    vector_index.drop_unused()
+    vector_index.maintain()
+
+
+def index_of(tenant: Tenant, model: str = MODEL) -> str:
+    return vector_index.name(tenant, model, DIMENSIONS)
 
 
 def nearest(tenant: Tenant, wanted: list[float], chunks: int = 2500) -> list[int]:
@@ -67,9 +73,8 @@ def index_scans() -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_a_large_tenant_is_searched_by_its_own_index_as_well_as_by_comparing_all(large, capsys):
-    call_command("index_vectors")
-    assert capsys.readouterr().out == "large: built\n"
+def test_a_large_tenant_gets_an_index_by_itself_and_finds_by_it_what_comparing_all_finds(large):
+    assert tasks.index_vectors_task() == {"dropped": [], "built": [index_of(large)]}
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tenant_knowledge")
     foreign = set(Chunk.objects.exclude(tenant=large).values_list("pk", flat=True))
@@ -86,18 +91,15 @@ def test_a_large_tenant_is_searched_by_its_own_index_as_well_as_by_comparing_all
     assert index_scans() > 0
 
 
-def test_building_again_finds_the_index_and_a_broken_one_is_replaced(large, capsys):
+def test_what_is_there_is_not_built_again_and_a_broken_one_is_replaced(large, capsys):
     call_command("index_vectors")
     call_command("index_vectors")
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)",
-            [vector_index.name(large, MODEL, DIMENSIONS)],
-        )
+        cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [index_of(large)])
     assert vector_index.is_ready(large, MODEL, DIMENSIONS) is False
-    call_command("index_vectors", tenant="large")
+    call_command("index_vectors")
 
-    assert capsys.readouterr().out.splitlines() == ["large: built", "large: there already", "large: built"]
+    assert capsys.readouterr().out.splitlines() == [f"{index_of(large)}: built"] * 2
     assert vector_index.is_ready(large, MODEL, DIMENSIONS) is True
 
 
@@ -105,32 +107,38 @@ def test_without_its_index_a_large_tenant_is_still_searched(large):
     assert len(nearest(large, vector())) == vector_search.CANDIDATES
 
 
-def test_the_index_of_a_tenant_that_is_gone_or_of_an_old_model_is_dropped(large, embedder, capsys):
-    call_command("index_vectors")
+def test_an_index_of_an_old_model_is_dropped(large, embedder):
+    vector_index.maintain()
     embedder.model = "stand-in/2"
-    capsys.readouterr()
 
-    call_command("index_vectors")
-
-    assert capsys.readouterr().out == f"{vector_index.name(large, MODEL, DIMENSIONS)}: dropped\n"
+    assert vector_index.maintain() == ([index_of(large)], [])
 
 
-def test_an_unknown_tenant_is_refused(db):
-    with pytest.raises(CommandError, match="no tenant"):
-        call_command("index_vectors", tenant="nobody")
+def test_an_index_stays_until_its_tenant_is_far_below_the_limit(large, settings):
+    vector_index.maintain()
+    settings.SEARCH_EXACT_MAX_CHUNKS = 3000
+    assert vector_index.maintain() == ([], [])
+
+    settings.SEARCH_EXACT_MAX_CHUNKS = 6000
+    assert vector_index.maintain() == ([index_of(large)], [])
 
 
-def test_the_scan_setting_holds_for_one_transaction_only(db):
-    def setting() -> str:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT setting FROM pg_settings WHERE name = 'hnsw.iterative_scan'")
-            return cursor.fetchone()[0]
+def test_only_one_process_builds_at_a_time(large):
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [vector_index.LOCK])
+        assert vector_index.maintain() == ([], [])
+        cursor.execute("SELECT pg_advisory_unlock_all()")  # closing gives it back too, but some time later
 
-    with transaction.atomic():
-        vector_index.prepare_scan()
-        assert setting() == "strict_order"
-        transaction.set_rollback(True)
-    assert setting() == "off"
+    assert vector_index.maintain() == ([], [index_of(large)])
+
+
+def test_the_settings_of_an_index_scan_hold_for_one_search_only(large):
+    vector_index.maintain()
+    nearest(large, vector())
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('hnsw.iterative_scan'), current_setting('enable_sort')")
+        assert cursor.fetchone() == ("off", "on")
 
 
 def test_a_pgvector_without_iterative_scans_is_named(db, monkeypatch):
@@ -149,4 +157,4 @@ def test_a_pgvector_without_iterative_scans_is_named(db, monkeypatch):
 
     monkeypatch.setattr(connection, "cursor", OldServer)
     with pytest.raises(VectorIndexError, match=r"0\.8"):
-        vector_index.prepare_scan()
+        vector_index.check_server()
