@@ -67,8 +67,9 @@ class TaskPool(BasePool):
         task = partial(apply_target, target, args, kwargs, accept_callback=accept_callback)
         self._executor.submit(self._run, task, callback)
 
-    def _run(self, task: Callable[..., None], callback: Callback) -> None:
+    def _run(self, task: Callable[..., None], callback: Callback | None) -> None:
         """Run the task's function; tell Celery now, or let the loop go on with what is left."""
+        assert callback  # noqa: S101 -- the worker always gives one
         results: list[Any] = []
         rest = None
         try:
@@ -105,14 +106,15 @@ class TaskPool(BasePool):
             self._changed.notify_all()
 
     def _get_info(self) -> dict[str, Any]:
-        return super()._get_info() | {"threads": settings.ANSWER_THREADS, "in-flight": self._in_flight}
+        info: dict[str, Any] = super()._get_info()  # type: ignore[misc]  # Celery defines it; its stubs do not
+        return info | {"threads": settings.ANSWER_THREADS, "in-flight": self._in_flight}
 
 
 def _end(rest: Rest, value: Any, failure: BaseException | None, began_at: float, callback: Callback) -> None:
     """Do what Celery's tracer does at the end of a task, then tell the worker of it."""
     task, request = rest.task, rest.request
     task.request_stack.push(request)
-    info, state = None, states.SUCCESS
+    info, state = None, str(states.SUCCESS)
     try:
         if failure is not None:
             state = states.FAILURE

@@ -49,7 +49,7 @@ def later(coroutine: Coroutine[Any, Any, T]) -> T | GoesOn:
     if not getattr(_thread, "is_pooled", False):
         release_connection()  # it may take long
         return async_to_sync(_run)(coroutine)
-    task = current_task._get_current_object()
+    task = current_task._get_current_object()  # type: ignore[attr-defined]  # the proxy means others later on
     _thread.rest = Rest(coroutine, task, task.request_stack.top, contextvars.copy_context())
     return GOES_ON
 
