@@ -5,6 +5,7 @@ The same functions write the index and read the query, so a fold is safe wheneve
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 WORD_MAX_CHARS = 64  # a longer run is not a word anybody types
@@ -68,6 +69,7 @@ def language_of(text: str) -> Literal["fa", "en"]:
     return "fa" if found and persian >= 0.3 * len(found) else "en"
 
 
+@lru_cache(maxsize=20_000)  # a text has few words many times
 def stem(word: str) -> str:
     """Return a normalised word without plural, possessive and verb endings; short words stay whole."""
     if word.isascii():

@@ -22,6 +22,7 @@ _SHARE_EXPECTED = 0.6  # of what the page marks as its content; less, and trafil
 TEXT_MAX_CHARS = 1_000_000
 _NODES_MAX = 30_000  # trafilatura's time grows faster than the page; beyond this the plain rendering has to do
 _DIFFERENCE_CHARS = 400
+_MARKUP_SHARE = 1.2  # what a rendering adds to the text at most: marks of headings, items and cells
 _PERMALINKS = {"¶", "#", "§", "🔗", "Link", "Permalink"}
 _HEADINGS_MANY = 5
 _SHARE_EXPECTED_WITH_HEADINGS = 0.8
@@ -50,8 +51,10 @@ def extract(page: ParsedPage, *, keep: Sequence[str] = (), drop: Sequence[str] =
     if chosen := selectors.find_outermost(tree, keep):
         return Extracted(_clean("\n\n".join(map(render, chosen))), is_fallback=False)
     marked = _marked_root(tree)
-    semantic = render(tree if marked is None else marked)
     own = _by_trafilatura(tree)
+    if _is_surely_enough(own, tree if marked is None else marked, is_marked=marked is not None):
+        return Extracted(_clean(own), is_fallback=False)
+    semantic = render(tree if marked is None else marked).replace(STAND_IN, ZWNJ)
     is_better = _lacks(own, semantic, is_marked=marked is not None)
     return Extracted(_clean(semantic if is_better else own), is_fallback=is_better)
 
@@ -64,6 +67,14 @@ def _lacks(own: str, semantic: str, *, is_marked: bool) -> bool:
         return len(own) < _SHARE_EXPECTED_WITH_HEADINGS * len(semantic)
     expected = min(_SHARE_EXPECTED * len(semantic), len(semantic) - _DIFFERENCE_CHARS)
     return is_marked and len(own) < expected
+
+
+def _is_surely_enough(own: str, root: HtmlElement, *, is_marked: bool) -> bool:
+    """Return whether `_lacks` would say no to any rendering of ``root``, which takes a sixth of trafilatura's time."""
+    if len(own) < LITTLE_CHARS or not _HEADING.search(own):
+        return False
+    longest = _MARKUP_SHARE * len(" ".join(root.text_content().split())) + LITTLE_CHARS
+    return not is_marked or len(own) >= min(_SHARE_EXPECTED * longest, longest - _DIFFERENCE_CHARS)
 
 
 def _take_out(element: HtmlElement) -> None:
@@ -79,10 +90,12 @@ def _remove_permalinks(tree: HtmlElement) -> None:
 
 
 def _by_trafilatura(tree: HtmlElement) -> str:
-    """Return trafilatura's Markdown, "" for a page too large for it. Changes the tree."""
-    if sum(1 for _element in tree.iter()) > _NODES_MAX or len(tree.text_content()) > TEXT_MAX_CHARS:
+    """Return trafilatura's Markdown, "" for a page too large for it. Leaves stand-ins for ZWNJ in the tree."""
+    text = tree.text_content()
+    if tree.xpath("count(//*)") > _NODES_MAX or len(text) > TEXT_MAX_CHARS:
         return ""
-    _swap(tree, ZWNJ, STAND_IN)
+    if ZWNJ in text:
+        _swap(tree, ZWNJ, STAND_IN)
     markdown = trafilatura.extract(
         tree,
         output_format="markdown",
