@@ -293,7 +293,7 @@ def _read(event: bytes) -> tuple[str, bool]:
     """
     if event == b"[DONE]":
         return "", False
-    chunk: dict[str, Any] = json.loads(event)
+    chunk: dict[str, Any] = json.loads(event.decode())
     if chunk.get("error"):
         raise ValueError("the server reports an error")
     if not chunk.get("choices"):
