@@ -1,9 +1,9 @@
 """Taking no more questions than can be begun soon: who cannot be answered in time is told so at once.
 
-A question waits from when it is taken until a worker begins with it. All that wait are one hash in Redis; one script
-drops what is too old to be true, counts, and takes the question or refuses it. The worker takes it out with the first
-event of its stream, in the same round trip. The hash is no truth: while Redis is away every question is taken, and
-whatever was taken is a row in Postgres and gets its answer.
+A question waits from when it is taken until the model is asked, or the answer is there. All that wait are one hash in
+Redis; one script drops what is too old to be true, counts, and takes the question or refuses it. The worker takes it
+out together with an event of its stream, in the same round trip. The hash is no truth: while Redis is away every
+question is taken, and whatever was taken is a row in Postgres and gets its answer.
 """
 
 import time
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 FORGOTTEN_AFTER_SECONDS = 30.0  # a worker that died between taking and beginning must not lock anybody out
 RETRY_AFTER_SECONDS = 2
+REMEMBERED_SECONDS = 0.25
 
 _TAKE = """
 local total, mine = 0, 0
@@ -85,6 +86,30 @@ def _leave(message_id: uuid.UUID) -> None:
         client().hdel(WAITING, str(message_id))
     except (RedisError, OSError) as exc:
         log.warning("a place is freed late: Redis is away", error=type(exc).__name__)
+
+
+class Refusals:
+    """The callers refused a moment ago by this process: the next question of each needs no look to be refused, too.
+
+    A look takes a thread, a session and a round trip; in a rush those belong to the ones that are answered.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def note(self, caller: str) -> None:
+        now = time.monotonic()
+        self._until = {known: until for known, until in self._until.items() if until > now}
+        self._until[caller] = now + REMEMBERED_SECONDS
+
+    def check(self, caller: str) -> None:
+        """Refuse again.
+
+        Raises:
+            TooBusyError: if this caller was refused less than `REMEMBERED_SECONDS` ago.
+        """
+        if self._until.get(caller, 0.0) > time.monotonic():
+            raise TooBusyError(retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 @cache

@@ -25,7 +25,8 @@ LAST_EVENTS = ("done", "error")
 SCAN_COUNT = 1000
 Event = tuple[str, dict[str, Any]]  # name, data
 Entry = tuple[str, int, dict[str, Any]]  # name, attempt, data
-WAITING = "chat:waiting"  # the messages that no worker has begun with (chat/admission.py)
+WAITING = "chat:waiting"  # the messages for which no model was asked yet (chat/admission.py)
+WRITING = "writing"  # the state when one is
 NEVER = -1  # what Redis calls the rest of an endless life
 
 
@@ -49,9 +50,10 @@ def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> None:
         for event, attempt, data in entries:
             fields: dict[Any, Any] = {"event": event, "attempt": attempt, "data": json.dumps(data, ensure_ascii=False)}
             pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True)
+        is_over = entries[-1][0] in LAST_EVENTS
         if entries[0][0] not in ("delta", "sources"):  # the first of an attempt and the last; between them it stays set
-            is_over = entries[-1][0] in LAST_EVENTS
             pipe.expire(key_of(message_id), KEEP_ENDED_SECONDS if is_over else KEEP_SECONDS)
+        if ("status", WRITING) in [(name, data.get("state")) for name, _attempt, data in entries] or is_over:
             pipe.hdel(WAITING, str(message_id))
     pipe.execute()
 

@@ -16,7 +16,7 @@ from chat.flushing import flusher
 from chat.models import Message
 from chat.payload import message_body
 from chat.query_cache import Slot
-from chat.stream import Writer
+from chat.stream import WRITING, Writer
 from core import jobs
 from core.continuing import in_thread
 from core.states import State
@@ -84,6 +84,7 @@ class Work:
     async def _go_on(self, rest: answering.ByModel) -> None:
         failure: Exception | None = None
         try:
+            self._writer.status(WRITING)
             async with flusher().following(self._writer), aclosing(rest.pieces) as pieces:
                 async for piece in pieces:
                     is_first = self._draft.first_token_at is None

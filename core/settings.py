@@ -295,8 +295,8 @@ CHAT_WAIT_SECONDS = env.int("CHAT_WAIT_SECONDS", default=55)  # of a request tha
 CHAT_REQUEST_MAX_BYTES = 64 * 1024
 CHAT_QUESTION_MAX_CHARS = 2000
 # Questions that were taken and not yet begun; the next is refused (docs/capacity.md). 0: never
-CHAT_WAITING_MAX = env.int("CHAT_WAITING_MAX", default=40)
-CHAT_WAITING_MAX_PER_TENANT = env.int("CHAT_WAITING_MAX_PER_TENANT", default=30)
+CHAT_WAITING_MAX = env.int("CHAT_WAITING_MAX", default=32)
+CHAT_WAITING_MAX_PER_TENANT = env.int("CHAT_WAITING_MAX_PER_TENANT", default=24)
 CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=400)  # of the 1,000 places of celery_ai
 QUERY_CACHE_ENABLED = env.bool("QUERY_CACHE_ENABLED", default=True)  # docs/query-cache.md
 QUERY_CACHE_TTL_HOURS = env.int("QUERY_CACHE_TTL_HOURS", default=168)

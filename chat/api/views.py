@@ -6,6 +6,7 @@ from typing import Any
 
 from adrf.views import APIView
 from asgiref.sync import sync_to_async
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
@@ -15,9 +16,10 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat import services
+from chat import admission, services
 from chat.api.event_stream import event_stream
 from chat.api.preferences import EventStreamRenderer, preferences, wait_seconds, wants_stream
+from chat.errors import TooBusyError
 from chat.following import wait_for_end
 from chat.models import Message
 from chat.payload import message_body
@@ -28,9 +30,10 @@ from chat.serializers import (
     ProblemSerializer,
     QuestionSerializer,
 )
-from core.errors import PROBLEM_TYPE
+from core.errors import PROBLEM_TYPE, problem_json
 from core.parsing import BoundedJSONParser
 from core.states import State
+from tenants.authentication import HEADER as KEY_HEADER
 from tenants.models import Tenant
 
 _PROBLEMS = dict.fromkeys((400, 401, 404), OpenApiResponse(ProblemSerializer, "A problem (RFC 9457)."))
@@ -54,6 +57,20 @@ class ChatView(APIView):
 
 
 class QueryView(ChatView):
+    refusals = admission.Refusals()
+
+    async def async_dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Serve the request; refuse at once whose key was valid, and refused for the rush, a moment ago."""
+        try:
+            self.refusals.check(request.headers.get(KEY_HEADER, ""))
+        except TooBusyError as exc:
+            refusal = problem_json(exc.status, exc.code, str(exc))
+            for name, value in {**exc.headers, "Cache-Control": "no-store"}.items():
+                refusal[name] = value
+            return refusal
+        response: HttpResponseBase = await super().async_dispatch(request, *args, **kwargs)
+        return response
+
     @extend_schema(
         operation_id="query",
         summary="Ask a question",
@@ -72,7 +89,11 @@ class QueryView(ChatView):
     async def post(self, request: Request) -> HttpResponseBase:
         asked = QuestionSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        message = await sync_to_async(services.ask)(tenant=_tenant_of(request), **asked.validated_data)
+        try:
+            message = await sync_to_async(services.ask)(tenant=_tenant_of(request), **asked.validated_data)
+        except TooBusyError:
+            self.refusals.note(request.headers[KEY_HEADER])
+            raise
         preferred = preferences(request)
         if wants_stream(request):
             return event_stream(message, request)

@@ -8,6 +8,7 @@ from django.db import connection
 from redis import ConnectionError as RedisConnectionError
 
 from chat import admission, services, stream, tasks
+from chat.api.views import QueryView
 from chat.errors import ConversationNotFoundError, TooBusyError
 from chat.models import Message
 from core.redis import client
@@ -122,16 +123,35 @@ def test_zero_lets_everybody_wait(tenant, rung, settings):
         ask(tenant, number)
 
 
-def test_the_api_says_when_to_come_back(client, tenant, api_key, rung):
-    def post():
-        return client.post(
-            "/api/v1/query/", {"question": "Why?", "user_id": "u"}, content_type="application/json",
-            headers={"X-API-Key": api_key, "Prefer": "respond-async"},
-        )  # fmt: skip
+@pytest.fixture
+def post(async_client, api_key):
+    QueryView.refusals = admission.Refusals()
 
-    assert [post().status_code for _ in range(3)] == [202] * 3
-    refused = post()
+    async def send(key=api_key):
+        headers = {"X-API-Key": key, "Prefer": "respond-async"}
+        body = {"question": "Why?", "user_id": "u"}
+        return await async_client.post("/api/v1/query/", body, content_type="application/json", headers=headers)
 
-    assert (refused.status_code, refused["Retry-After"]) == (429, "2")
-    assert refused["Content-Type"] == "application/problem+json"
-    assert refused.json()["code"] == "too_busy"
+    return send
+
+
+async def test_the_api_says_when_to_come_back(post, tenant, rung):
+    assert [(await post()).status_code for _ in range(3)] == [202] * 3
+
+    for _ in range(2):  # looked up, then remembered
+        refused = await post()
+        assert (refused.status_code, refused["Retry-After"]) == (429, "2")
+        assert refused["Content-Type"] == "application/problem+json"
+        assert refused["Cache-Control"] == "no-store"
+        assert refused.json()["code"] == "too_busy"
+
+
+async def test_a_refusal_is_remembered_for_a_moment_and_for_this_key_alone(post, tenant, rung, settings, monkeypatch):
+    for _ in range(4):
+        await post()
+    settings.CHAT_WAITING_MAX = 0
+
+    assert (await post()).status_code == 429
+    assert (await post("pk_0000000000000000.unknown")).status_code == 401
+    monkeypatch.setattr(admission.time, "monotonic", lambda: float("inf"))
+    assert (await post()).status_code == 202
