@@ -18,6 +18,8 @@ SHELL_TEXT_MAX_CHARS = 200  # what a page that is built by scripts says without 
 ALTERNATES_MAX = 200
 _VISIBLE_MAX_CHARS = 20_000
 
+# lxml.html asks a Python function for the class of each element that is touched, millions in a crawl; one class does.
+_ALL_ALIKE = etree.ElementDefaultClassLookup(element=HtmlElement)
 # Everything XML 1.0 forbids; direction overrides; and what nobody sees and only splits or smuggles words (soft hyphens,
 # zero-width spaces and joiners of words, tags). ZWNJ and ZWJ stay: Persian needs them.
 _UNWANTED = re.compile(
@@ -107,6 +109,7 @@ def _tree(text: str) -> HtmlElement | None:
     cleaned = _UNWANTED.sub("", _within_bounds(text))
     # No comments and no huge_tree: libxml2 then stops at a depth that no later recursion minds.
     parser = HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False)
+    parser.set_element_class_lookup(_ALL_ALIKE)
     try:
         return document_fromstring(cleaned.encode("utf-8", errors="replace"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
