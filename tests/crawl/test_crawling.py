@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from core.outbound import network
 from core.turns import Turn
 from crawl import fetching, services, sitemaps
 from crawl.models import CrawlRun, Host, Page, Website
@@ -405,6 +406,30 @@ def test_traps_end(crawl, site, links):
     assert run.state == "done"
     assert run.pages.count() <= 60
     assert (services.progress(run).trapped > 0) == ("cal" in links)
+
+
+def test_nothing_but_the_site_is_dialled_wherever_it_leads(crawl, site, monkeypatch):
+    dialled = []
+    dial = network.dial
+    monkeypatch.setattr(
+        network, "dial", lambda address, port, *rest: dialled.append(f"{address}:{port}") or dial(address, port, *rest)
+    )
+    inside = ["http://169.254.169.254/", "http://127.0.0.1:1/", "http://[::1]/", "file:///etc/passwd", "//10.0.0.1/x"]
+    xml = '<!DOCTYPE u [<!ENTITY x SYSTEM "file:///etc/passwd"><!ENTITY % y SYSTEM "http://127.0.0.1:1/">%y;]>'
+    site.routes["/sitemap.xml"] = Answer(f"{xml}<urlset><url><loc>/&x;</loc></url></urlset>".encode())
+    site.routes["/robots.txt"] = Answer("".join(f"Sitemap: {url}\n" for url in inside).encode())
+    for number, url in enumerate(inside):
+        site.routes[f"/to/{number}"] = Answer(status=302, headers={"Location": url})
+        site.routes[f"/refresh/{number}"] = html(f'<meta http-equiv=refresh content="0; url={url}">')
+    links = [*inside, *(path for path in site.routes if path.startswith(("/to/", "/refresh/")))]
+    site.add_page("/", f"<p>{TEXT.format('home')}</p>" + "".join(f'<a href="{url}">l</a>' for url in links))
+
+    run = crawl()
+
+    assert run.state == "done"
+    assert run.pages.count() == 1 + 2 * len(inside)
+    assert set(dialled) == {site.host_port}
+    assert not Document.objects.filter(content__contains="root:").exists()
 
 
 def test_redirects_without_end_come_to_one(crawl, site):

@@ -96,6 +96,59 @@ def test_a_website_is_changed_and_patterns_can_be_taken_away(caller, website):
     assert caller.get(path).json() == body | {"outcomes": []}
 
 
+def test_selectors_and_the_clock_are_set_and_taken_away(caller, website):
+    path = f"websites/{website.pk}"
+    body = caller.patch(path, {"content": ["article"], "leave_out": [".ad", "#x > p"], "crawl_every_hours": 24}).json()
+    assert (body["content"], body["leave_out"], body["crawl_every_hours"]) == (["article"], [".ad", "#x > p"], 24)
+    assert body["next_crawl_at"]
+
+    body = caller.patch(path, {"content": [], "crawl_every_hours": None}).json()
+
+    assert (body["content"], body["crawl_every_hours"], body["next_crawl_at"]) == ([], None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"content": ["p::before"]}, 422, "/content"),
+        ({"leave_out": ["div >"]}, 422, "/leave_out"),
+        ({"leave_out": ["a" * 201]}, 400, "/leave_out/0"),
+        ({"content": ["p"] * 21}, 400, "/content"),
+        ({"crawl_every_hours": 0}, 400, "/crawl_every_hours"),
+    ],
+)
+def test_a_selector_or_clock_that_cannot_be_names_the_field(caller, website, body, status, field):
+    response = caller.patch(f"websites/{website.pk}", body)
+
+    assert (response.status_code, pointers(response)) == (status, [field])
+
+
+def test_pages_are_read_anew_when_what_is_content_changes(caller, website):
+    add_page(website, "a", etag='"1"', body_hash="x")
+
+    caller.patch(f"websites/{website.pk}", {"max_pages": 5})
+    assert Page.objects.get().etag == '"1"'
+    caller.patch(f"websites/{website.pk}", {"content": ["main"]})
+
+    page = Page.objects.get()
+    assert (page.etag, page.body_hash) == ("", "")
+
+
+def test_what_became_of_the_pages_is_counted_and_told_in_both_languages(caller, website):
+    add_page(website, "a")
+    for path in ("b", "c"):
+        add_page(website, path, Page.State.SKIPPED, stored=False, reason=Page.Reason.NEEDS_JAVASCRIPT)
+
+    body = caller.get(f"websites/{website.pk}").json()
+    persian = caller.client.get(f"/api/v1/websites/{website.pk}/pages", headers={"Accept-Language": "fa"}).json()
+
+    assert body["outcomes"] == [
+        {"state": "skipped", "reason": "needs_javascript", "text": "shows its text with JavaScript only", "count": 2},
+        {"state": "done", "reason": "", "text": "", "count": 1},
+    ]
+    assert persian["data"][0]["reason_text"] == "متن خود را فقط با جاوااسکریپت نشان می‌دهد"
+
+
 def test_the_address_of_a_website_does_not_change(caller, website):
     caller.patch(f"websites/{website.pk}", {"url": "https://other.example/"})
 
