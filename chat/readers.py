@@ -121,7 +121,7 @@ def _read(places: list[tuple[str, str]]) -> dict[tuple[str, str], list[Entry]]:
     found: dict[tuple[str, str], list[Entry]] = {}
     todo = set(places)
     while todo:  # once, unless a stream is read from several places
-        round_ = dict(todo)
+        round_: dict[Any, Any] = dict(todo)
         streams: Any = client().xread(round_, count=ENTRIES_MAX)
         for key, entries in streams:
             found[key, round_[key]] = entries

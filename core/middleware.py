@@ -23,7 +23,7 @@ class OnLoop:
     async def __acall__(self: Any, request: HttpRequest) -> HttpResponseBase:
         response = self.process_request(request) if hasattr(self, "process_request") else None
         response = response or await self.get_response(request)
-        return self.process_response(request, response)  # type: ignore[no-any-return]
+        return self.process_response(request, response)
 
 
 class ForPages:
@@ -63,7 +63,7 @@ class CsrfViewMiddleware(ForPages, csrf.CsrfViewMiddleware):
         super().__init__(get_response)
         self._in_thread = sync_to_async(self.process_view)
         if self.async_mode:
-            self.process_view = self._process_view_async  # type: ignore[method-assign]
+            self.process_view = self._process_view_async  # type: ignore[assignment]
 
     async def _process_view_async(self, request: HttpRequest, *arguments: Any) -> Any:
         return None if request.path_info.startswith(API_PREFIX) else await self._in_thread(request, *arguments)
