@@ -109,7 +109,7 @@ def report(machine: str, users: Asked, knee: Asked, held: Asked, embedding: floa
     print(complaints(held))
     stream_bytes = bytes_of_a_stream()
     print(f"\nAn answer takes {stream_bytes / 1024:.1f} KB of Redis. What follows for more users (docs/capacity.md):\n")
-    print(phases.table(spent, users.costs.megabytes, stream_bytes))
+    print(phases.table(spent | {"embedding": embedding}, users.costs.megabytes, stream_bytes))
     print(
         figures.last_line(
             "concurrency",
