@@ -14,9 +14,20 @@ KEPT_SECONDS = 300  # a finished stream in Redis
 ANSWER_SECONDS = model_server.FIRST_CHUNK_SECONDS + model_server.CHUNK_SECONDS * (
     (model_server.CHUNKS_MIN + model_server.CHUNKS_MAX) / 2
 )
-HEADER = ("users", "questions per second", "answers at once", "celery_ai processes", "with an embedding server",
-          "web processes", "cores in all", "of them Postgres", "of them Redis", "Postgres sessions, at most", "Redis MB for streams",
-          "celery_ai and web MB")  # fmt: skip
+HEADER = (
+    "users",
+    "questions per second",
+    "answers at once",
+    "celery_ai processes",
+    "with an embedding server",
+    "web processes",
+    "cores in all",
+    "of them Postgres",
+    "of them Redis",
+    "Postgres sessions, at most",
+    "Redis MB for streams",
+    "celery_ai and web MB",
+)
 
 
 def table(spent: Mapping[str, float], megabytes: Mapping[str, float], stream_bytes: float) -> str:
@@ -43,6 +54,17 @@ def _row(users: int, spent: Mapping[str, float], megabytes: Mapping[str, float],
     sessions = webs * WEB_THREADS + workers * ANSWER_THREADS + OTHER_SESSIONS
     streams = arrivals * (KEPT_SECONDS + ANSWER_SECONDS) * stream_bytes / 2**20
     memory = workers * megabytes["celery_ai"] / 2 + webs * megabytes["web"]
-    return [f"{users:,}", f"{arrivals:.1f}", f"{at_once:,.0f}", workers, without_embedding, webs,
-            f"{cores(spent['total']):.1f}", f"{cores(spent['postgres']):.1f}", f"{cores(spent['valkey']):.1f}", sessions, f"{streams:,.0f}",
-            f"{memory:,.0f}"]  # fmt: skip
+    return [
+        f"{users:,}",
+        f"{arrivals:.1f}",
+        f"{at_once:,.0f}",
+        workers,
+        without_embedding,
+        webs,
+        f"{cores(spent['total']):.1f}",
+        f"{cores(spent['postgres']):.1f}",
+        f"{cores(spent['valkey']):.1f}",
+        sessions,
+        f"{streams:,.0f}",
+        f"{memory:,.0f}",
+    ]
