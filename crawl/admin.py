@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from core.errors import PasokhError
@@ -66,7 +67,13 @@ class WebsiteAdmin(KeptAdmin):
     actions = ["crawl_now"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Website | None = None) -> list[str]:
-        return ["tenant", "root_url"] if obj else []
+        return ["tenant", "root_url", "next_crawl_at", "outcomes"] if obj else []
+
+    @admin.display(description=_("what became of its pages"))
+    def outcomes(self, website: Website) -> str:
+        rows = services.outcomes(website)
+        lines = ((Page.State(row["state"]).label, row["text"], row["count"]) for row in rows)
+        return format_html_join("", "{} {}: {}<br>", lines) or "–"
 
     def save_model(self, request: HttpRequest, obj: Website, form: Any, change: bool) -> None:
         services.update_website(website=Website.objects.get(pk=obj.pk), **form.given(form.cleaned_data))

@@ -91,6 +91,25 @@ def test_a_website_added_in_the_admin_is_checked_and_made_canonical(operator, te
     assert Website.objects.get().root_url == "https://acme.example/%D8%B1%D8%A7%D9%87%D9%86%D9%85%D8%A7/"
 
 
+def test_a_website_changed_in_the_admin_is_checked_and_tells_what_became_of_its_pages(operator, tenant):
+    from crawl.models import Page
+    from crawl.services import add_website
+
+    website = add_website(tenant=tenant, url="https://acme.example/")
+    Page.objects.create(tenant=tenant, website=website, url="https://acme.example/a", state="failed", reason="soft_404")
+    page = reverse("admin:crawl_website_change", args=[website.pk])
+    form = {"include_patterns": "[]", "max_pages": 10, "max_depth": 5, "crawl_every_hours": 24}
+
+    refused = operator.post(page, form | {"content_selectors": '["div >"]'}).content.decode()
+    operator.post(page, form | {"content_selectors": '["article"]'})
+
+    website.refresh_from_db()
+    assert "is not a CSS selector" in refused
+    assert "failed answers like pages that do not exist: 1" in refused
+    assert (website.content_selectors, website.crawl_every_hours) == (["article"], 24)
+    assert website.next_crawl_at is not None
+
+
 def test_a_tenant_keeps_its_slug(operator, tenant):
     page = reverse("admin:tenants_tenant_change", args=[tenant.pk])
 
