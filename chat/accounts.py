@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
-from chat import freshness
+from chat import freshness, token_budget
 from chat.models import Message
 from chat.payload import message_body
 from core.states import State
@@ -36,13 +36,15 @@ def settle(message: Message) -> None:
     outcome = UsageEntry.Outcome.FAILED
     if message.state == State.DONE:
         outcome = _OUTCOMES.get(Message.FinishReason(message.finish_reason), UsageEntry.Outcome.ANSWERED)
-    tenants.settle_question(
+    is_first = tenants.settle_question(
         tenant=message.tenant,
         question_id=message.pk,
         outcome=outcome,
         total_ms=message.milliseconds_until(message.finished_at),
         result=lambda: _result(message),
     )
+    if is_first:
+        token_budget.settle(message)
     transaction.on_commit(partial(freshness.look_at_age, message), robust=True)
 
 

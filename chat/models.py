@@ -101,6 +101,12 @@ class Message(TenantOwned, Job):
         UP = "up", _("helpful")
         DOWN = "down", _("not helpful")
 
+    class Note(models.TextChoices):
+        """What the tenant's budget of tokens made of the answer."""
+
+        SHORTER = "shorter", _("from the best passages alone: the day's tokens are nearly used up")
+        USED_UP = "used_up", _("quoted: the day's tokens are used up")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
     task_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -122,6 +128,11 @@ class Message(TenantOwned, Job):
     finished_at = models.DateTimeField(null=True)
     rating = models.CharField(max_length=4, choices=Rating.choices, blank=True, default="", db_default="")
     rated_at = models.DateTimeField(null=True)
+    note = models.CharField(max_length=8, choices=Note.choices, blank=True, default="", db_default="")
+    prompt_tokens = models.PositiveIntegerField(default=0, db_default=0)  # estimated
+    answer_tokens = models.PositiveIntegerField(default=0, db_default=0)
+    held_tokens = models.PositiveIntegerField(default=0, db_default=0)  # reserved, until it is over
+    cost_micros = models.PositiveBigIntegerField(default=0, db_default=0)  # millionths of the prices' currency
 
     objects: ClassVar = MessageQuerySet.as_manager()
 

@@ -20,6 +20,12 @@ def message_body(message: Message) -> dict[str, Any]:
         "finish_reason": str(message.finish_reason),
         "model": message.model,
         "is_cached": message.is_cached,
+        "note": message.note or None,
+        "tokens": {
+            "prompt": message.prompt_tokens,
+            "answer": message.answer_tokens,
+            "cost": message.cost_micros / 1_000_000,
+        },
         "error": error_body(message),
         "rating": message.rating or None,
         "created_at": message.created_at.isoformat(),

@@ -64,6 +64,14 @@ class ProblemSerializer(serializers.Serializer):
     detail = serializers.CharField()
 
 
+class TokensSerializer(serializers.Serializer):
+    """Of a language model; estimated, and zero where none wrote."""
+
+    prompt = serializers.IntegerField()
+    answer = serializers.IntegerField()
+    cost = serializers.FloatField(help_text="In the currency of the prices that the server is set to.")
+
+
 class MessageSerializer(serializers.Serializer):
     message_id = serializers.UUIDField()
     conversation_id = serializers.UUIDField()
@@ -75,6 +83,10 @@ class MessageSerializer(serializers.Serializer):
     finish_reason = serializers.ChoiceField(choices=[*Message.FinishReason.choices, ("", "not over")])
     model = serializers.CharField(help_text='"extractive": quoted from the site; "greeting"; else the model\'s name.')
     is_cached = serializers.BooleanField(help_text="The answer was written for the same question earlier.")
+    note = serializers.ChoiceField(
+        Message.Note.choices, allow_null=True, help_text="What the day's budget of tokens made of the answer."
+    )
+    tokens = TokensSerializer()
     error = ProblemSerializer(allow_null=True)
     rating = serializers.ChoiceField(Message.Rating.choices, allow_null=True, help_text="What the person thinks of it.")
     created_at = serializers.DateTimeField()

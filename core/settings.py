@@ -284,6 +284,10 @@ LLM_BASE_URL = env.str("LLM_BASE_URL", default="")  # empty: answers quote the s
 LLM_API_KEY = env.str("LLM_API_KEY", default="")
 LLM_MODEL = env.str("LLM_MODEL", default="")
 LLM_MAX_TOKENS = env.int("LLM_MAX_TOKENS", default=800)
+LLM_PROMPT_MAX_TOKENS = env.int("LLM_PROMPT_MAX_TOKENS", default=6000)  # estimated: rules, history, passages, question
+LLM_TENANT_DAILY_TOKENS = env.int("LLM_TENANT_DAILY_TOKENS", default=0)  # prompts and answers; 0: no limit
+LLM_PROMPT_PRICE_PER_MILLION = env.float("LLM_PROMPT_PRICE_PER_MILLION", default=0.0)  # tokens; in your currency
+LLM_ANSWER_PRICE_PER_MILLION = env.float("LLM_ANSWER_PRICE_PER_MILLION", default=0.0)
 LLM_CONNECT_TIMEOUT_SECONDS = 5.0
 LLM_FIRST_TOKEN_TIMEOUT_SECONDS = env.float("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default=45.0)
 LLM_IDLE_TIMEOUT_SECONDS = env.float("LLM_IDLE_TIMEOUT_SECONDS", default=9.0)  # silence in mid-answer that means dead

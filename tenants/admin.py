@@ -107,6 +107,7 @@ class TierRuleAdmin(KeptAdmin):
     models.NotificationReceipt,
     models.DailyCounter,
     models.UsageHour,
+    models.TokenDay,
     models.UsageEntry,
     models.EndUserDay,
     models.EndUserStatistics,

@@ -7,9 +7,10 @@ from typing import Any
 from django.db.models import Count, Sum
 
 from tenants.errors import RangeInvalidError
-from tenants.models import EndUserDay, Tenant, UsageEntry
+from tenants.models import EndUserDay, Tenant, TokenDay, UsageEntry
 
 DAYS_MAX = 366
+TOKENS = ("prompt_tokens", "answer_tokens", "cost_micros")
 COUNTS = ("questions", "answered", "not_found", "stopped", "failed")
 
 
@@ -36,13 +37,15 @@ def usage_by_day(*, tenant: Tenant, since: date, until: date) -> Usage:
         raise RangeInvalidError(f"At most {DAYS_MAX} days can be asked for at once.", pointer="/since")
     counted = _of_end_users(tenant, since, until)
     members = _of_members(tenant, since, until)
-    empty = dict.fromkeys((*COUNTS, "end_users", "answered_ms"), 0)
+    tokens = _of_tokens(tenant, since, until)
+    empty = dict.fromkeys((*COUNTS, *TOKENS, "end_users", "answered_ms"), 0)
     days = [
-        empty | counted.get(day, {}) | {"day": day, "member_questions": members.get(day, 0)}
+        empty | counted.get(day, {}) | tokens.get(day, {}) | {"day": day, "member_questions": members.get(day, 0)}
         for day in (since + timedelta(days=number) for number in range((until - since).days + 1))
     ]
-    total = {name: sum(day[name] for day in days) for name in (*COUNTS, "answered_ms", "member_questions")}
+    total = {name: sum(day[name] for day in days) for name in (*COUNTS, *TOKENS, "answered_ms", "member_questions")}
     for figures in (*days, total):
+        figures["cost"] = figures["cost_micros"] / 1_000_000
         figures["mean_answer_ms"] = round(figures["answered_ms"] / figures["answered"]) if figures["answered"] else None
     return Usage(since, until, tenant.time_zone, days, total)
 
@@ -51,6 +54,11 @@ def _of_end_users(tenant: Tenant, since: date, until: date) -> dict[date, dict[s
     sums = {name: Sum(name) for name in (*COUNTS, "answered_ms")}
     rows = EndUserDay.objects.for_tenant(tenant).filter(day__gte=since, day__lte=until).values("day")
     return {row["day"]: dict(row) for row in rows.annotate(end_users=Count("pk"), **sums).order_by()}
+
+
+def _of_tokens(tenant: Tenant, since: date, until: date) -> dict[date, dict[str, Any]]:
+    rows = TokenDay.objects.for_tenant(tenant).filter(day__gte=since, day__lte=until)
+    return {row["day"]: row for row in rows.values("day", *TOKENS)}
 
 
 def _of_members(tenant: Tenant, since: date, until: date) -> dict[date, int]:

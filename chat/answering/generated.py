@@ -9,9 +9,11 @@ numbers that cite nothing, links and images (chat/answering/citing.py), addresse
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import structlog
+from django.conf import settings
 
 from chat import llm
 from chat.answering import not_found
@@ -19,6 +21,7 @@ from chat.answering.citing import Citing
 from chat.answering.guarding import Guard
 from chat.answering.pieces import Ending, Piece, Sources, Text
 from chat.models import Message
+from chat.token_budget import estimated_tokens
 from core.states import State
 from knowledge.search import Passage
 from knowledge.text import language_of, words
@@ -27,7 +30,9 @@ log = structlog.get_logger(__name__)
 
 TURNS_MAX = 3
 TURN_MAX_CHARS = 800
-PASSAGES_MAX_CHARS = 9000
+HISTORY_SHARE = 4  # of the prompt: a quarter at most
+SHORT_PASSAGES = 2  # of a prompt that has to be cheap
+TURN_TOKENS, PASSAGE_TOKENS = 8, 32  # for what stands around them
 SHORT_QUESTION_WORDS = 4
 NO_ANSWER = "NO_ANSWER"
 LANGUAGE_NAMES = {"fa": "Persian (فارسی)", "en": "English"}
@@ -58,21 +63,44 @@ def search_query(question: str, turns: Sequence[Message]) -> str:
     return question
 
 
-async def answer(
-    question: str, passages: Sequence[Passage], turns: Sequence[Message], should_stop: Callable[[], bool]
-) -> AsyncGenerator[Piece, None]:
+@dataclass(frozen=True)
+class Plan:
+    """What the model is to be asked; ``tokens`` is an estimate of the prompt's."""
+
+    question: str
+    passages: Sequence[Passage]  # all that were found
+    shown: Sequence[Passage]
+    rules: str
+    mark: str
+    prompt: list[llm.Turn]
+
+    @property
+    def tokens(self) -> int:
+        return sum(estimated_tokens(turn["content"]) + TURN_TOKENS for turn in self.prompt)
+
+
+def plan(question: str, passages: Sequence[Passage], turns: Sequence[Message], *, is_short: bool = False) -> Plan:
+    """Return the prompt, within ``LLM_PROMPT_MAX_TOKENS``; a short one has the best passages alone and no history."""
+    mark = new_mark()
+    rules = rules_for(language_of(question), mark)
+    room = settings.LLM_PROMPT_MAX_TOKENS - estimated_tokens(rules) - estimated_tokens(question) - 2 * TURN_TOKENS
+    history = [] if is_short else _history(turns, room // HISTORY_SHARE)
+    room -= sum(estimated_tokens(turn["content"]) + TURN_TOKENS for turn in history)
+    shown = _within(room, passages[:SHORT_PASSAGES] if is_short else passages)
+    return Plan(question, passages, shown, rules, mark, _prompt(rules, mark, question, shown, history))
+
+
+async def answer(plan: Plan, should_stop: Callable[[], bool]) -> AsyncGenerator[Piece, None]:
     """Yield the model's text with its citations checked and numbered by first use.
 
     Raises:
         LLMError: if the model fails; what was yielded stays valid.
     """
-    shown = _within_budget(passages)
-    citing, mark = Citing(shown), new_mark()
-    rules = rules_for(language_of(question), mark)
-    guard = Guard(rules=rules, secret=mark, hosts={urlsplit(passage.url).netloc for passage in shown})
+    citing = Citing(plan.shown)
+    hosts = {urlsplit(passage.url).netloc for passage in plan.shown}
+    guard = Guard(rules=plan.rules, secret=plan.mark, hosts=hosts)
     has_begun = False
-    prompt = _prompt(rules, mark, question, shown, turns)
-    async with aclosing(llm.stream(prompt, should_stop=should_stop)) as texts:
+    async with aclosing(llm.stream(plan.prompt, should_stop=should_stop)) as texts:
         async for text in _without_no_answer(texts):
             safe = guard.feed(text)
             if guard.is_reciting:
@@ -84,7 +112,7 @@ async def answer(
     is_stopped = should_stop()
     rest = guard.end()
     if not (has_begun or rest or is_stopped):
-        for piece in not_found.answer(question, passages):
+        for piece in not_found.answer(plan.question, plan.passages):
             yield piece
         return
     for piece in _checked(citing, citing.feed(rest) + citing.end()):
@@ -123,28 +151,43 @@ def _checked(citing: Citing, text: str) -> Iterator[Piece]:
         yield Text(text)
 
 
-def _within_budget(passages: Sequence[Passage]) -> list[Passage]:
+def _history(turns: Sequence[Message], room: int) -> list[llm.Turn]:
+    """Return the last turns that fit."""
+    history: list[llm.Turn] = []
+    for turn in reversed(turns):
+        said: list[llm.Turn] = [
+            {"role": "user", "content": turn.question[:TURN_MAX_CHARS]},
+            {"role": "assistant", "content": turn.answer[:TURN_MAX_CHARS]},
+        ]
+        room -= sum(estimated_tokens(one["content"]) + TURN_TOKENS for one in said)
+        if room < 0:
+            break
+        history = said + history
+    return history
+
+
+def _within(room: int, passages: Sequence[Passage]) -> list[Passage]:
+    """Return the best passages that fit, at least one: if need be its beginning."""
     taken: list[Passage] = []
-    room = PASSAGES_MAX_CHARS
     for passage in passages:
-        if taken and len(passage.content) > room:
+        size = estimated_tokens(f"{passage.title}{passage.heading_path}{passage.content}") + PASSAGE_TOKENS
+        if size > room:
             break
         taken.append(passage)
-        room -= len(passage.content)
+        room -= size
+    if not taken and passages:
+        first = passages[0]
+        taken = [replace(first, content=first.content[: max(room, PASSAGE_TOKENS)])]
     return taken
 
 
 def _prompt(
-    rules: str, mark: str, question: str, passages: Sequence[Passage], turns: Sequence[Message]
+    rules: str, mark: str, question: str, passages: Sequence[Passage], history: Sequence[llm.Turn]
 ) -> list[llm.Turn]:
     shown = "\n\n".join(
         f'<passage-{mark} number="{n}">\n{passage.title}\n{passage.heading_path}\n{passage.content}\n</passage-{mark}>'
         for n, passage in enumerate(passages, 1)
     )
-    history: list[llm.Turn] = []
-    for turn in turns:
-        history.append({"role": "user", "content": turn.question[:TURN_MAX_CHARS]})
-        history.append({"role": "assistant", "content": turn.answer[:TURN_MAX_CHARS]})
     return [
         {"role": "system", "content": rules},
         *history,

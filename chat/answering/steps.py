@@ -1,14 +1,14 @@
 """The steps of answering: small talk, the cache, search, then a model if there is one, else the site's sentences."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from django.conf import settings
 
-from chat import query_cache
+from chat import query_cache, token_budget
 from chat.answering import caching, extractive, generated, not_found, smalltalk
 from chat.answering.pieces import Author, ByModel, Ending, MayKeep, Piece, Text
 from chat.models import Message
-from knowledge.search import search
+from knowledge.search import Passage, search
 
 PASSAGES = 8
 
@@ -33,12 +33,26 @@ def answer(message: Message, *, should_stop: Callable[[], bool]) -> Iterator[Pie
         yield from caching.replay(kept)
         return
     passages = search(tenant=message.tenant, query=generated.search_query(question, turns), limit=PASSAGES)
-    if slot and caching.may_keep(passages):
+    plan = _affordable(message, passages, turns) if passages and has_model() else None
+    is_as_wished = message.note == ""
+    if slot and is_as_wished and caching.may_keep(passages):
         yield MayKeep(slot)
-    if passages and has_model():
-        yield ByModel(generated.answer(question, passages, turns, should_stop))
-    else:
-        yield from extractive.answer(question, passages) if passages else not_found.answer(question, passages)
+    if plan:
+        yield ByModel(generated.answer(plan, should_stop))
+        return
+    if not is_as_wished:
+        yield Author(extractive.MODEL)
+    yield from extractive.answer(question, passages) if passages else not_found.answer(question, passages)
+
+
+def _affordable(message: Message, passages: Sequence[Passage], turns: Sequence[Message]) -> generated.Plan | None:
+    """Return what the tenant's tokens of today allow to ask: all, the best passages alone, or nothing (None)."""
+    for note in ("", Message.Note.SHORTER):
+        plan = generated.plan(message.question, passages, turns, is_short=bool(note))
+        if token_budget.reserve(message, prompt_tokens=plan.tokens, note=note):
+            return plan
+    token_budget.note_used_up(message)
+    return None
 
 
 def has_model() -> bool:

@@ -113,6 +113,9 @@ class FiguresSerializer(serializers.Serializer):
     failed = serializers.IntegerField()
     mean_answer_ms = serializers.IntegerField(allow_null=True, help_text="Of answered questions.")
     member_questions = serializers.IntegerField(help_text="Of your own people, on the chat page.")
+    prompt_tokens = serializers.IntegerField(help_text="Of a language model, estimated.")
+    answer_tokens = serializers.IntegerField()
+    cost = serializers.FloatField(help_text="Of these tokens, in the currency of the prices that the server is set to.")
 
 
 class UsageDaySerializer(FiguresSerializer):

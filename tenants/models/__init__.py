@@ -10,7 +10,15 @@ from tenants.models.people import EndUser, Membership
 from tenants.models.requests import IdempotentRequest
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 from tenants.models.tiers import TierChange, TierRule
-from tenants.models.usage import DailyCounter, EndUserDay, EndUserStatistics, LimitReset, UsageEntry, UsageHour
+from tenants.models.usage import (
+    DailyCounter,
+    EndUserDay,
+    EndUserStatistics,
+    LimitReset,
+    TokenDay,
+    UsageEntry,
+    UsageHour,
+)
 from tenants.models.webhooks import EventType, WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 
 __all__ = [
@@ -31,6 +39,7 @@ __all__ = [
     "TenantOwnedQuerySet",
     "TierChange",
     "TierRule",
+    "TokenDay",
     "UsageEntry",
     "UsageHour",
     "WebhookAttempt",

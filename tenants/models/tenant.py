@@ -38,6 +38,9 @@ class Tenant(models.Model):
     end_user_daily_limit = models.PositiveIntegerField(
         _("questions a day, each end user"), null=True, blank=True
     )  # null: LIMIT_END_USER_DAILY
+    daily_tokens = models.PositiveIntegerField(
+        _("tokens of a language model a day"), null=True, blank=True
+    )  # null: LLM_TENANT_DAILY_TOKENS; 0: no limit
     archive_after_days = models.PositiveIntegerField(
         _("archive a conversation after days of silence"), null=True, blank=True, validators=RETENTION_DAYS
     )  # null: never

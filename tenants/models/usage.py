@@ -33,6 +33,24 @@ class DailyCounter(TenantOwned):
         return f"{self.end_user or self.tenant} {self.day}: {self.used}"
 
 
+class TokenDay(TenantOwned):
+    """A language model's tokens of one day of the tenant's: used, and held for answers that are being written."""
+
+    day = models.DateField()  # where the tenant is
+    held = models.PositiveIntegerField(default=0)
+    prompt_tokens = models.PositiveBigIntegerField(default=0)
+    answer_tokens = models.PositiveBigIntegerField(default=0)
+    cost_micros = models.PositiveBigIntegerField(default=0)  # millionths of the prices' currency
+
+    class Meta:
+        verbose_name = _("day of tokens")
+        verbose_name_plural = _("days of tokens")
+        constraints = [models.UniqueConstraint(fields=["tenant", "day"], name="token_day_once_per_tenant")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.day}: {self.prompt_tokens + self.answer_tokens}"
+
+
 class UsageHour(TenantOwned):
     """A tenant's closed hour; `UsageEntry.hour` says which questions it counts, each in exactly one hour."""
 
