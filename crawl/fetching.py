@@ -102,8 +102,10 @@ class _Burst:
 
 
 def _wait_for_turn(turn: Turn, name: str) -> None:
+    waited = 0.0
     while wait := hosts.acquire(name):
-        is_long = wait > min(WAIT_INSIDE_SLICE_SECONDS, turn.seconds_left())
-        if is_long or (wait > WAIT_BEFORE_OTHERS_SECONDS and others_wait()):
+        waited += wait
+        is_long = waited > min(WAIT_INSIDE_SLICE_SECONDS, turn.seconds_left())
+        if is_long or (waited > WAIT_BEFORE_OTHERS_SECONDS and others_wait()):
             raise NotYetError(timezone.now() + timedelta(seconds=wait))
         time.sleep(wait)

@@ -15,8 +15,10 @@ RETRY_AFTER_MAX_SECONDS = 3600.0
 RETRY_AFTER_DEFAULT_SECONDS = 30.0
 
 
-def lease_seconds() -> float:
-    return settings.OUTBOUND_TOTAL_TIMEOUT_SECONDS + 10
+def lease_seconds(name: str) -> float:
+    """Return how long a worker that died keeps others from the host; the operator's own may be asked twice at once."""
+    is_own = name in settings.OUTBOUND_ALLOWED_HOSTS
+    return settings.JOB_LEASE_SECONDS if is_own else settings.OUTBOUND_TOTAL_TIMEOUT_SECONDS + 10
 
 
 def name_of(url: str) -> str:
@@ -38,7 +40,7 @@ def acquire(name: str) -> float:
     now = timezone.now()
     free = Q(lease_until=None) | Q(lease_until__lt=now)
     due = Q(next_request_at=None) | Q(next_request_at__lte=now)
-    lease_until = now + timedelta(seconds=lease_seconds())
+    lease_until = now + timedelta(seconds=lease_seconds(name))
     if Host.objects.filter(free, due, name=name).update(lease_until=lease_until):
         return 0.0
     host, is_new = Host.objects.get_or_create(name=name, defaults={"lease_until": lease_until})
