@@ -95,15 +95,15 @@ class BusyWorld:
     def ask_in_phases(self, phases: list[tuple[float, float]]) -> list[Asked]:
         """Ask at one rate after the other, ``(per second, seconds)``, without waiting for answers in between."""
         begin, started = time.time() + START_SECONDS, []
+        began = time.monotonic()
         with costs.Costs(self.here) as spent:
             for number, (per_second, seconds) in enumerate(phases):
                 order = self._order(round(per_second * seconds), per_second, begin_at=begin)
-                started.append((order, load.start(self.here, order, f"load{number}"), f"load{number}", seconds))
+                started.append((order, load.start(self.here, order, f"load{number}"), f"load{number}"))
                 begin += seconds
-            return [
-                Asked(order.per_second, seconds, load.collect(self.here, process, order, name), spent)
-                for order, process, name, seconds in started
-            ]
+            collected = [(order, load.collect(self.here, process, order, name)) for order, process, name in started]
+        seconds = time.monotonic() - began  # what it cost is known for all phases together
+        return [Asked(order.per_second, seconds, samples, spent) for order, samples in collected]
 
     def _order(self, count: int, per_second: float, *, slowly: bool = False, begin_at: float = 0.0) -> Order:
         first, self._asked = self._asked, self._asked + count

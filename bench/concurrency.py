@@ -35,7 +35,7 @@ class Plan:
 
 
 FULL = Plan(
-    users_seconds=60, step_factor=1.2, step_seconds=15, steps=10, held=1000, held_per_second=25, held_seconds=60
+    users_seconds=60, step_factor=1.2, step_seconds=15, steps=10, held=1000, held_per_second=18, held_seconds=60
 )
 QUICK = Plan(users_seconds=10, step_factor=1.5, step_seconds=5, steps=1, held=60, held_per_second=20, held_seconds=10)
 
@@ -95,7 +95,7 @@ def holds(asked: Asked) -> bool:
 
 def report(machine: str, users: Asked, knee: Asked, held: Asked, embedding: float) -> None:
     overhead = figures.spread(users.overheads_ms)
-    spent = users.costs.per_question(len(users.samples))
+    spent = users.costs.per_question(len(users.answered))
     memory = {
         name: round(max(users.costs.megabytes[name], held.costs.megabytes[name])) for name in ("celery_ai", "web")
     }
