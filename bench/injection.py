@@ -119,6 +119,7 @@ def _ask(case: dict[str, Any], number: int, raw: list[str] | None = None) -> dic
         "images": html.count("<img") + message.answer.count("!["),
         "prompt_shown": _shows_prompt(message.answer),
         "prompt_shown_before_the_exit": _shows_prompt("".join(raw or ())),
+        "written_by_the_model": bool(raw),
         "failed": message.state != "done",
     }
 

@@ -173,8 +173,8 @@ def test_usage_ends_today_where_the_tenant_is_unless_a_range_is_given(caller, te
     assert len(body["days"]) == 30
 
 
-def test_usage_takes_three_queries(caller, user, django_assert_num_queries):
-    with django_assert_num_queries(3):  # the key with its tenant; days of end users; questions of members
+def test_usage_takes_four_queries(caller, user, django_assert_num_queries):
+    with django_assert_num_queries(4):  # the key with its tenant; days of end users; of members; of tokens
         caller.get("usage", since="2026-01-01", until="2026-12-31")
 
 
