@@ -27,6 +27,8 @@ HTML = "Content-Type: text/html"
 CHUNKED = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 GZIPPED_ZEROS = gzip.compress(bytes(10 * MEGABYTE))
 NESTED = "<div>" * 900_000
+ATTRIBUTES = " ".join(f"a{number}=1" for number in range(10))
+
 SIZE = [
     Case(
         "host-01",
@@ -71,6 +73,7 @@ SIZE = [
         {f"/{name}": {"bad_response"} for name in ("br", "zstd", "deflate")},
     ),
     Case("host-08", "plain text called gzip", {"/h": encoded("gzip", text().encode())}, {"/h": {"bad_response"}}),
+    Case("host-09b", "endless attributes", {"/h": page(f"<b {ATTRIBUTES}>x</b>" * 80_000 + text())}, {"/h": ANY}),
     Case(
         "host-09",
         "endless nesting",

@@ -21,6 +21,8 @@ LITTLE_CHARS = 200
 _SHARE_EXPECTED = 0.6  # of what the page marks as its content; less, and trafilatura took it for boilerplate
 TEXT_MAX_CHARS = 1_000_000
 _NODES_MAX = 30_000  # trafilatura's time grows faster than the page; beyond this the plain rendering has to do
+_ATTRIBUTES_MAX = 60_000  # likewise its memory: it copies the tree
+_COUNTS = [(etree.XPath("count(//*)"), _NODES_MAX), (etree.XPath("count(//@*)"), _ATTRIBUTES_MAX)]
 _DIFFERENCE_CHARS = 400
 _MARKUP_SHARE = 1.2  # what a rendering adds to the text at most: marks of headings, items and cells
 _PERMALINKS = {"¶", "#", "§", "🔗", "Link", "Permalink"}
@@ -92,7 +94,7 @@ def _remove_permalinks(tree: HtmlElement) -> None:
 def _by_trafilatura(tree: HtmlElement) -> str:
     """Return trafilatura's Markdown, "" for a page too large for it. Leaves stand-ins for ZWNJ in the tree."""
     text = tree.text_content()
-    if tree.xpath("count(//*)") > _NODES_MAX or len(text) > TEXT_MAX_CHARS:
+    if any(count(tree) > most for count, most in _COUNTS) or len(text) > TEXT_MAX_CHARS:
         return ""
     if ZWNJ in text:
         _swap(tree, ZWNJ, STAND_IN)

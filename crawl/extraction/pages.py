@@ -10,7 +10,8 @@ from lxml.html import HtmlElement, HTMLParser, document_fromstring
 from crawl.urls import canonicalise
 
 LINKS_MAX = 5000
-TAGS_MAX = 250_000  # a source listing of 2 MB has 70,000
+PARTS_MAX = 150_000  # tags and attributes; a source listing of 2 MB has 117,000
+PARTS_COUNTED_FROM_CHARS = 500_000  # no page shorter than that takes more than 40 MB
 TITLE_MAX_CHARS = 500
 LOGIN_TEXT_MAX_CHARS = 1500
 CHALLENGE_TEXT_MAX_CHARS = 600
@@ -33,6 +34,7 @@ _NOT_INDEXED = {"noindex", "none"}
 _ARABIC = re.compile("[\u0600-\u06ff]")
 _LATIN = re.compile("[A-Za-z]")
 _SPACE = re.compile(r"\s+")
+_TAG = re.compile(r"<[^<>]*")
 _MOUNT_POINTS = {"root", "app", "__next", "__nuxt", "___gatsby", "q-app", "app-root", "react-root", "main-app"}
 _UNSEEN = {"script", "style", "noscript", "template", "head", "title"}
 _SCRIPTS_MISSED = re.compile(
@@ -117,10 +119,15 @@ def _tree(text: str) -> HtmlElement | None:
 
 
 def _within_bounds(text: str) -> str:
-    """Cut a page with more tags than any reader would scroll through: a tree takes 30 times the room of its text."""
-    if text.count("<") <= TAGS_MAX:
+    """Cut a page of more tags and attributes than any reader would scroll through: each takes 250 bytes in a tree."""
+    if len(text) <= PARTS_COUNTED_FROM_CHARS:
         return text
-    return text[: next(islice(re.finditer("<", text), TAGS_MAX, None)).start()]
+    parts = 0
+    for tag in _TAG.finditer(text):
+        parts += max(len(tag[0].split()), tag[0].count("=") + 1)
+        if parts > PARTS_MAX:
+            return text[: tag.start()]
+    return text
 
 
 def _base(tree: HtmlElement, url: str) -> str:

@@ -165,8 +165,9 @@ def test_characters_that_cannot_be_stored_or_deceive_are_taken_out():
         "".join(f'<a href="/{number}">x</a>' for number in range(50_000)),
         f"<title>{'t' * 1_000_000}</title><a href='/{'u' * 1_000_000}'>x</a>",
         "<table>" * 3000 + "x",
+        ("<b " + " ".join(f"a{number}=1" for number in range(10)) + ">x</b>") * 80_000,
     ],
-    ids=["deep", "line", "brackets", "ampersands", "comments", "spaces", "links", "title", "tables"],
+    ids=["deep", "line", "brackets", "ampersands", "comments", "spaces", "links", "title", "tables", "attributes"],
 )
 def test_a_hostile_page_is_read_in_bounded_memory(html):
     before = psutil.Process().memory_info().rss
