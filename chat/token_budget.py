@@ -47,14 +47,15 @@ def reserve(message: Message, *, prompt_tokens: int, note: str) -> bool:
     a replay, reserves nothing.
     """
     message.note = note
-    if message._state.adding:
-        return True
     limit, tokens = limit_of(message.tenant), prompt_tokens + settings.LLM_MAX_TOKENS
+    if message._state.adding or limit is None:
+        message.prompt_tokens = prompt_tokens  # written when it is settled
+        return True
     with transaction.atomic():
         _give_back(message)
-        if limit is not None and not _hold(message, tokens, limit):
+        if not _hold(message, tokens, limit):
             return False
-        message.prompt_tokens, message.held_tokens = prompt_tokens, tokens if limit is not None else 0
+        message.prompt_tokens, message.held_tokens = prompt_tokens, tokens
         message.save(update_fields=["note", "prompt_tokens", "held_tokens"])
     return True
 

@@ -40,6 +40,8 @@ CLOSED = [
     "update chat_message",
     "update tenants_usageentry",
     "select tenants_webhookendpoint",
+    "insert tenants_tokenday",  # what the model has used …
+    "update chat_message",  # … and cost
     "commit",
     "insert tasks_api_taskrun",  # update_user_statistics, which is rung for
     "begin",
