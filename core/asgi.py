@@ -29,7 +29,7 @@ def prepare_to_send() -> None:
 
 def warn_where_chat_waits() -> None:
     """Say so once if chat has no workers of its own; to refuse to serve would not help those who ask."""
-    if problem := consumers.find_configured_problem():
+    if problem := consumers.find_configured_problem(settings.DEPLOY_DIR):
         structlog.get_logger(__name__).error("chat will wait", problem=problem)
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from django.conf import settings
-
 from core import processes, queues
 
 FIX = f"Give chat a worker of its own, -Q {queues.HIGH_PRIORITY}, in deploy/celery_ai.conf, and start it."
@@ -36,9 +34,9 @@ class Consumer:
         return queues.HIGH_PRIORITY in self.queues and not self.is_for_chat_alone
 
 
-def configured() -> list[Consumer]:
+def configured(folder: Path) -> list[Consumer]:
     """Return the workers that the services' files start; a file that is missing starts none."""
-    files = [settings.DEPLOY_DIR / f"{service.name}.conf" for service in processes.SERVICES if service.processes]
+    files = [folder / f"{service.name}.conf" for service in processes.SERVICES if service.processes]
     return [consumer for file in files for consumer in _consumers_of(file)]
 
 
@@ -54,10 +52,10 @@ def find_problem(consumers: Iterable[Consumer]) -> str:
     return ""
 
 
-def find_configured_problem() -> str:
+def find_configured_problem(folder: Path) -> str:
     """Return what is wrong with the files that start the workers, empty if nothing is."""
     try:
-        return find_problem(configured())
+        return find_problem(configured(folder))
     except configparser.Error as exc:
         return f"the files of the workers cannot be read: {' '.join(str(exc).split())} Correct them in deploy/."
 

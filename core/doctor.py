@@ -101,7 +101,7 @@ def _check_workers() -> Iterator[Finding]:
         fix = "" if nodes else f"Start the service {service} and read its log."
         yield Finding(f"queue {name}", bool(nodes), ", ".join(nodes) or "no worker consumes it", fix)
     running = [consumers.Consumer(node, frozenset(names)) for node, names in consumed.items()]
-    problem = consumers.find_configured_problem() or consumers.find_problem(running)
+    problem = consumers.find_configured_problem(settings.DEPLOY_DIR) or consumers.find_problem(running)
     detail, _, fix = problem.partition(". ")
     yield Finding("chat apart", not problem, detail or "chat has workers of its own", fix)
 

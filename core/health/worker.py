@@ -96,6 +96,6 @@ class QueueSeparation(bootsteps.Step):
                 f"pasokh: refusing to start {worker.hostname}: one worker must not consume both "
                 f"{queues.HIGH_PRIORITY} and {others}. Start two: -Q {queues.HIGH_PRIORITY} and -Q {others}."
             )
-        if queues.HIGH_PRIORITY not in consumed and (problem := consumers.find_configured_problem()):
+        if queues.HIGH_PRIORITY not in consumed and (problem := consumers.find_configured_problem(settings.DEPLOY_DIR)):
             raise SystemExit(f"pasokh: refusing to start {worker.hostname}: {problem}")
         return False

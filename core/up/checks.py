@@ -27,9 +27,9 @@ def check_disk(places: Places) -> None:
         )
 
 
-def check_consumers() -> None:
+def check_consumers(places: Places) -> None:
     """Check that chat gets workers of its own; without them it would wait behind crawls, which nobody sees at first."""
-    if problem := consumers.find_configured_problem():
+    if problem := consumers.find_configured_problem(places.checkout / "deploy"):
         raise UpError(problem)
 
 

@@ -52,7 +52,7 @@ def up(places: Places, *, port: int | None, flower_port: int | None, is_detached
 
 def _check(places: Places, wanted: Environment) -> None:
     checks.check_disk(places)
-    checks.check_consumers()
+    checks.check_consumers(places)
     checks.check_ports(wanted)
     if wanted.postgres is None:
         checks.check_external_database(wanted.database_url)

@@ -9,6 +9,7 @@ from core.consumers import Consumer
 from core.health.worker import QueueSeparation
 from core.up import checks
 from core.up.errors import UpError
+from core.up.places import Places
 
 ALONE = Consumer("ai1", frozenset({queues.HIGH_PRIORITY}))
 BACKGROUND = Consumer("bg", frozenset({queues.DEFAULT, queues.LOW_PRIORITY}))
@@ -19,19 +20,20 @@ WORKER = "[program:{name}]\ncommand = nice -n 19 python -m celery -A core worker
 @pytest.fixture
 def deploy(tmp_path, settings):
     """A folder of workers' files; call it with a service's name and its workers' options."""
-    settings.DEPLOY_DIR = tmp_path
+    (tmp_path / "deploy").mkdir()
+    settings.DEPLOY_DIR = tmp_path / "deploy"
 
     def write(service, **workers):
         programs = [WORKER.format(name=name, options=options) for name, options in workers.items()]
-        (tmp_path / f"{service}.conf").write_text("[supervisord]\nnodaemon = true\n\n" + "\n".join(programs))
+        (settings.DEPLOY_DIR / f"{service}.conf").write_text("[supervisord]\nnodaemon = true\n\n" + "\n".join(programs))
 
     return write
 
 
-def test_the_files_that_ship_give_chat_workers_of_its_own():
-    found = {consumer.name: consumer for consumer in consumers.configured()}
+def test_the_files_that_ship_give_chat_workers_of_its_own(settings):
+    found = {consumer.name: consumer for consumer in consumers.configured(settings.DEPLOY_DIR)}
 
-    assert consumers.find_configured_problem() == ""
+    assert consumers.find_configured_problem(settings.DEPLOY_DIR) == ""
     assert {"celery_ai.conf:ai1", "celery_worker.conf:bg", "celery_worker.conf:standby"} <= set(found)
     assert found["celery_worker.conf:bg"].queues == BACKGROUND.queues
     assert found["celery_ai.conf:ai1"].is_for_chat_alone
@@ -63,31 +65,32 @@ def test_a_worker_that_mixes_is_named_even_where_another_does_not():
         ("-c 4", set(queues.NAMES)),  # Celery then reads every queue
     ],
 )
-def test_the_queues_of_a_worker_are_read_from_its_command(deploy, options, read):
+def test_the_queues_of_a_worker_are_read_from_its_command(deploy, settings, options, read):
     deploy("celery_ai", ai1=options)
 
-    assert [set(consumer.queues) for consumer in consumers.configured()] == [read]
+    assert [set(consumer.queues) for consumer in consumers.configured(settings.DEPLOY_DIR)] == [read]
 
 
-def test_a_worker_that_is_not_started_does_not_count(deploy, tmp_path):
+def test_a_worker_that_is_not_started_does_not_count(deploy, settings):
     deploy("celery_ai", ai1="-Q high_priority\nautostart = false")
 
-    assert consumers.configured() == []
-    assert consumers.find_configured_problem()
+    assert consumers.configured(settings.DEPLOY_DIR) == []
+    assert consumers.find_configured_problem(settings.DEPLOY_DIR)
 
 
-def test_script_up_refuses_such_a_configuration_in_one_line(deploy):
+def test_script_up_refuses_such_a_configuration_in_one_line(deploy, tmp_path):
     deploy("celery_worker", bg="-Q default,low_priority")
 
     with pytest.raises(UpError, match=r"^no worker reads high_priority and nothing else\. .*-Q high_priority"):
-        checks.check_consumers()
+        checks.check_consumers(Places(tmp_path, tmp_path / "var"))
 
 
-def test_a_file_that_cannot_be_read_is_told_in_one_line(deploy, tmp_path):
-    (tmp_path / "celery_ai.conf").write_text("command without a section\n")
+def test_a_file_that_cannot_be_read_is_told_in_one_line(deploy, settings):
+    (settings.DEPLOY_DIR / "celery_ai.conf").write_text("command without a section\n")
 
-    assert "cannot be read" in consumers.find_configured_problem()
-    assert "\n" not in consumers.find_configured_problem()
+    problem = consumers.find_configured_problem(settings.DEPLOY_DIR)
+    assert "cannot be read" in problem
+    assert "\n" not in problem
 
 
 def boot(*reads):
