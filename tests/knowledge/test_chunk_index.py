@@ -20,7 +20,7 @@ def clients_database(transactional_db: None) -> Iterator[None]:
     call_command("migrate", "knowledge", START, verbosity=0)
     yield
     execute("DELETE FROM tenant_knowledge")
-    call_command("migrate", "knowledge", verbosity=0)
+    call_command("migrate", verbosity=0)  # with what other apps have built on it
 
 
 @pytest.fixture

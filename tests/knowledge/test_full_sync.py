@@ -487,7 +487,7 @@ def test_the_migration_settles_each_tenant_on_the_model_that_made_most_of_its_ve
             cursor.execute("UPDATE tenant_knowledge SET embedding = '[1,2]', embedding_model = 'many'")
             cursor.execute("UPDATE tenant_knowledge SET embedding_model = 'few' WHERE content = 'page number 0'")
     finally:
-        call_command("migrate", "knowledge", verbosity=0)
+        call_command("migrate", verbosity=0)
 
     assert SearchModel.objects.get(tenant=tenant).model == "many"
 
