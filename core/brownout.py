@@ -117,7 +117,7 @@ def level() -> int:
 
 
 def window(full: int) -> int:
-    """Return how many tasks may be on the queue where at full speed ``full`` may: halved with each level, but at least one."""
+    """Return how many tasks may be on the queue where ``full`` may at full speed: half at each level, at least one."""
     return max(min(full, 1), full >> level())
 
 

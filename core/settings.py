@@ -116,7 +116,7 @@ DATABASES = {
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=100)  # per process; a caller waits for a free one
 DATABASE_SESSION_WAIT_SECONDS = env.float("DATABASE_SESSION_WAIT_SECONDS", default=15.0)
-DATABASE_SESSION_IDLE_SECONDS = env.float("DATABASE_SESSION_IDLE_SECONDS", default=30.0)  # kept open between uses; 0: no
+DATABASE_SESSION_IDLE_SECONDS = env.float("DATABASE_SESSION_IDLE_SECONDS", default=30.0)  # kept between uses; 0: no
 WEB_THREADS = env.int("WEB_THREADS", default=16)  # of a web process, for all its requests; each needs a session
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_MAX_CONNECTIONS = env.int("REDIS_MAX_CONNECTIONS", default=32)  # per process; a caller waits for a free one
@@ -270,10 +270,10 @@ KNOWLEDGE_KEEP_VERSION_DAYS = env.int("KNOWLEDGE_KEEP_VERSION_DAYS", default=7) 
 FRESH_DAYS = env.int("FRESH_DAYS", default=30)  # a cited page read longer ago is read again; 0: never for its age
 REFETCH_PERIOD_HOURS = env.int("REFETCH_PERIOD_HOURS", default=6)  # at most one reading on demand of a page in so long
 KNOWLEDGE_SYNC_SLICE_SECONDS = 20.0  # then the rest of a long document waits its turn again
-KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5
+KNOWLEDGE_SYNC_MAX_ATTEMPTS = 5  # that failed; workers that died are counted apart (core.jobs)
 KNOWLEDGE_SYNC_TASKS = env.int("KNOWLEDGE_SYNC_TASKS", default=2)  # of all tenants: half of the slots of bg
 KNOWLEDGE_SYNC_WINDOW = env.int("KNOWLEDGE_SYNC_WINDOW", default=4)  # documents of one tenant on the queue at a time
-KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS = 300  # a message not taken by then counts as lost
+KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS = 10  # a message not taken by then counts as lost; doubled each time
 KNOWLEDGE_FULL_SYNC_WINDOW = env.int("KNOWLEDGE_FULL_SYNC_WINDOW", default=2)  # full syncs on the queue, all tenants
 KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS = 10  # without progress: more than an hour
 KNOWLEDGE_FULL_SYNC_GRACE_SECONDS = 10  # after a switch, for searches that began with the model before
@@ -291,7 +291,6 @@ LLM_ANSWER_PRICE_PER_MILLION = env.float("LLM_ANSWER_PRICE_PER_MILLION", default
 LLM_CONNECT_TIMEOUT_SECONDS = 5.0
 LLM_FIRST_TOKEN_TIMEOUT_SECONDS = env.float("LLM_FIRST_TOKEN_TIMEOUT_SECONDS", default=45.0)
 LLM_IDLE_TIMEOUT_SECONDS = env.float("LLM_IDLE_TIMEOUT_SECONDS", default=9.0)  # silence in mid-answer that means dead
-CHAT_MAX_ATTEMPTS = 3
 CHAT_RESEND_AFTER_SECONDS = 3
 CHAT_ANSWER_DEADLINE_SECONDS = env.int("CHAT_ANSWER_DEADLINE_SECONDS", default=120)
 CHAT_WAIT_TARGET_MS = env.int("CHAT_WAIT_TARGET_MS", default=250)  # p95 in the queue; above it background work slows
