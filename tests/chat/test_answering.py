@@ -131,6 +131,27 @@ def test_what_the_site_does_not_say_is_said_with_the_nearest_pages():
 
 
 @pytest.mark.parametrize(
+    ("cosine", "reason"),
+    [(0.95, "answered"), (0.75, "not_found"), (None, "answered")],
+    ids=["alike", "unlike", "unknown"],
+)
+def test_words_alone_do_not_answer_where_the_meaning_is_another(cosine, reason):
+    from dataclasses import replace
+
+    found = replace(passage("Cats sleep all day in the shop."), cosine=cosine)
+
+    assert answered("When do cats sleep?", found)[2] == reason
+
+
+def test_the_cosines_of_an_endpoints_model_are_not_judged_by_the_wheels(settings):
+    from dataclasses import replace
+
+    settings.EMBEDDING_BASE_URL = "https://vectors.example/v1"
+
+    assert answered("When do cats sleep?", replace(passage("Cats sleep all day."), cosine=0.3))[2] == "answered"
+
+
+@pytest.mark.parametrize(
     ("said", "part"),
     [
         ("سلام", "سلام!"),
