@@ -1,9 +1,9 @@
 """Whether the answers are right: what is found, what is answered, what is refused and what is cited, in both languages.
 
 ``script/bench quality --data DIR`` reads question sets from DIR/NAME_LANGUAGE/{paragraphs,questions}.jsonl
-(`bench.question_sets`); ``--sites DIR --truth FILE`` crawls the websites below DIR whose pages' main text FILE
-holds (`bench.site_quality`). What is not given is not measured and said so; without any, a few questions of our own are asked.
-Making the vectors takes minutes: ``--vectors FILE`` keeps them between runs.
+(`bench.question_sets`); ``--sites DIR --truth FILE`` crawls the websites below DIR of which FILE holds the main texts
+(`bench.site_quality`). What is not given is not measured and said so; without any, a few questions of our own are
+asked. Making the vectors takes minutes: ``--vectors FILE`` keeps them between runs.
 
 Only half of the articles is asked about; the other half is for tuning (docs/quality.md).
 """

@@ -3,8 +3,9 @@
 import hashlib
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -23,7 +24,7 @@ def kept_vectors(file: Path | None) -> Iterator[None]:
         passages, query = embeddings.embed_passages, embeddings.embed_query
 
         def embed_passages(texts: list[str], *, model: str = "") -> list[list[float]]:
-            return [_kept(kept, "passage", text, lambda text=text: passages([text], model=model)[0]) for text in texts]
+            return [_kept(kept, "passage", text, partial(_first, passages, text, model)) for text in texts]
 
         def embed_query(text: str, *, model: str = "") -> list[float]:
             return _kept(kept, "query", text, lambda: query(text, model=model))
@@ -35,12 +36,16 @@ def kept_vectors(file: Path | None) -> Iterator[None]:
             yield
 
 
-def _kept(kept: sqlite3.Connection, kind: str, text: str, make: object) -> list[float]:
+def _first(embed: Callable[..., list[list[float]]], text: str, model: str) -> list[float]:
+    return embed([text], model=model)[0]
+
+
+def _kept(kept: sqlite3.Connection, kind: str, text: str, make: Callable[[], list[float]]) -> list[float]:
     key = hashlib.sha256(f"{kind}:{text}".encode()).hexdigest()
     row = kept.execute("SELECT vector FROM vectors WHERE key = ?", [key]).fetchone()
     if row:
         return array("f", row[0]).tolist()
-    vector = make()  # type: ignore[operator]
+    vector = make()
     kept.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?)", [key, array("f", vector).tobytes()])
     kept.commit()
     return vector

@@ -113,7 +113,7 @@ class Chunk(TenantOwned):
         indexes = [
             models.Index(fields=["document", "chunk_index"], name="chunk_order"),
             models.Index(fields=["tenant", "content_hash"], name="chunk_same_text"),
-            GinIndex(RawSQL(INDEXED_WORDS, []), name="chunk_tenant_words"),
+            GinIndex(RawSQL(INDEXED_WORDS, []), name="chunk_tenant_words"),  # noqa: S611 -- a constant
             models.Index(
                 fields=["tenant", "next_embedding_model"],
                 name="chunk_next_model",
