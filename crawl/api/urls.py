@@ -26,9 +26,7 @@ urlpatterns = [
         VersionViewSet.as_view({"get": "list", "post": "create", "delete": "destroy"}),
         "knowledge-versions",
     ),
-    *either_slash(
-        "knowledge-versions/switch", VersionViewSet.as_view({"post": "switch"}), "knowledge-versions-switch"
-    ),
+    *either_slash("knowledge-versions/switch", VersionViewSet.as_view({"post": "switch"}), "knowledge-versions-switch"),
     *either_slash(
         "knowledge-versions/rollback", VersionViewSet.as_view({"post": "rollback"}), "knowledge-versions-rollback"
     ),

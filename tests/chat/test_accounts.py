@@ -104,9 +104,7 @@ def test_a_failed_answer_gives_its_unit_back_and_tells_nobody(tenant, rung, list
 
 def test_a_message_that_wore_out_its_workers_gives_its_unit_back(tenant, rung, settings):
     message = ask(tenant)
-    Message.objects.update(
-        state=State.RUNNING, attempt=CLAIMS_MAX, lease_until=timezone.now() - timedelta(seconds=1)
-    )
+    Message.objects.update(state=State.RUNNING, attempt=CLAIMS_MAX, lease_until=timezone.now() - timedelta(seconds=1))
 
     assert sweeping.close_worn_out(limit=10) == 1
 
