@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
@@ -105,7 +106,12 @@ class WordHits:
 
 def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
     """Return the tenant's passages that hold any of the words, at most `CANDIDATES`."""
-    parameters = {"tenant": str(tenant.pk), "terms": terms, "limit": CANDIDATES, "most": EXACT_MAX_CHUNKS}
+    parameters: dict[str, Any] = {
+        "tenant": str(tenant.pk),
+        "terms": terms,
+        "limit": CANDIDATES,
+        "most": EXACT_MAX_CHUNKS,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_FIND, parameters)
         rows = cursor.fetchall()
@@ -125,7 +131,7 @@ def _find_in_large(tenant: str, terms: list[str]) -> WordHits:
             holders[word].add(chunk_id)
         size = len(holders[""])
         idf = {term: idf_of(size, len(holders[term]) or 0.5) for term in terms}  # not in the sample: less than one
-        asked = {"terms": terms, "queries": [f"'{term}'" for term in idf], "idf": list(idf.values())}
+        asked: dict[str, Any] = {"terms": terms, "queries": [f"'{term}'" for term in idf], "idf": list(idf.values())}
         found: Found = []
         for query in _queries(tenant, idf, holders) if terms else ():
             cursor.execute(_READ, asked | {"query": query, "read": READ_MAX, "limit": SCORED_MAX})

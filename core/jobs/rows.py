@@ -108,7 +108,7 @@ class Job(models.Model):
 
     def holds(self) -> Any:
         """Return the row as long as this claim is the one that holds it; an update through it is fenced."""
-        return type(self)._default_manager.held_by(self)
+        return type(self)._default_manager.held_by(self)  # type: ignore[attr-defined]  # of JobQuerySet
 
     def let_go(self, **values: Any) -> bool:
         """Write the outcome and give the claim up; False if it was lost meanwhile, and then nothing is written."""

@@ -94,7 +94,8 @@ def _remove_permalinks(tree: HtmlElement) -> None:
 def _by_trafilatura(tree: HtmlElement) -> str:
     """Return trafilatura's Markdown, "" for a page too large for it. Leaves stand-ins for ZWNJ in the tree."""
     text = tree.text_content()
-    if any(count(tree) > most for count, most in _COUNTS) or len(text) > TEXT_MAX_CHARS:
+    is_large = any(count(tree) > most for count, most in _COUNTS)  # type: ignore[operator]  # numbers
+    if is_large or len(text) > TEXT_MAX_CHARS:
         return ""
     if ZWNJ in text:
         _swap(tree, ZWNJ, STAND_IN)

@@ -20,7 +20,7 @@ ALTERNATES_MAX = 200
 _VISIBLE_MAX_CHARS = 20_000
 
 # lxml.html asks a Python function for the class of each element that is touched, millions in a crawl; one class does.
-_ALL_ALIKE = etree.ElementDefaultClassLookup(element=HtmlElement)  # type: ignore[attr-defined]  # lxml-stubs lack it
+_ALL_ALIKE = etree.ElementDefaultClassLookup(element=HtmlElement)
 # Everything XML 1.0 forbids; direction overrides; and what nobody sees and only splits or smuggles words (soft hyphens,
 # zero-width spaces and joiners of words, tags). ZWNJ and ZWJ stay: Persian needs them.
 _UNWANTED = re.compile(
