@@ -4,6 +4,8 @@ One statement checks and reserves, so answers at the same time cannot take more 
 the whole prompt and the longest answer. Tokens are estimated, rather too many.
 """
 
+from datetime import date
+
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
@@ -83,9 +85,8 @@ def settle(message: Message) -> None:
 
 
 def _hold(message: Message, tokens: int, limit: int) -> bool:
-    parameters = {"tenant": message.tenant_id, "day": _day(message), "tokens": tokens, "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE, parameters)
+        cursor.execute(_RESERVE, {"tenant": message.tenant_id, "day": _day(message), "tokens": tokens, "limit": limit})
         return cursor.fetchone() is not None
 
 
@@ -96,6 +97,6 @@ def _give_back(message: Message) -> None:
         message.held_tokens = 0
 
 
-def _day(message: Message) -> object:
+def _day(message: Message) -> date:
     """Return the tenant's day on which the question was asked: it is reserved and settled on the same."""
     return message.tenant.day_of(message.created_at)

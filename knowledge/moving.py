@@ -1,5 +1,7 @@
 """A tenant's documents as a whole: copied to another version of its knowledge, or moved (docs/freshness.md)."""
 
+from typing import Any
+
 from django.db import connection, transaction
 
 from core.batches import BATCH
@@ -38,7 +40,13 @@ def copy(*, source: Tenant, target: Tenant, is_whole: bool) -> int:
     """
     of_no_website = Document.objects.for_tenant(source).filter(pages=None)
     ids = [] if is_whole else list(of_no_website.values_list("pk", flat=True))
-    parameters = {"source": source.pk, "target": target.pk, "all": is_whole, "ids": ids, "model": embeddings.model_id()}
+    parameters: dict[str, Any] = {
+        "source": source.pk,
+        "target": target.pk,
+        "all": is_whole,
+        "ids": ids,
+        "model": embeddings.model_id(),
+    }
     with connection.cursor() as cursor:
         cursor.execute(_COPY_DOCUMENTS, parameters)
         count = cursor.rowcount

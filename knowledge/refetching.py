@@ -5,7 +5,7 @@ within ``REFETCH_PERIOD_HOURS`` are one.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.db import connection
@@ -17,10 +17,11 @@ from tenants.models import Tenant
 _WISH = """
     INSERT INTO knowledge_refetch AS wish (document_id, tenant_id, reason, asked_at)
     SELECT id, tenant_id, %(reason)s, statement_timestamp() FROM knowledge_document
-    WHERE tenant_id = %(tenant)s AND url = ANY(%(urls)s) AND fetched_at < statement_timestamp() - %(period)s
+    WHERE tenant_id = %(tenant)s AND url = ANY(%(urls)s)
+        AND fetched_at < statement_timestamp() - make_interval(hours => %(hours)s)
     ORDER BY id
     ON CONFLICT (document_id) DO UPDATE SET reason = excluded.reason, asked_at = excluded.asked_at, taken_at = NULL
-    WHERE wish.asked_at < statement_timestamp() - %(period)s
+    WHERE wish.asked_at < statement_timestamp() - make_interval(hours => %(hours)s)
 """
 
 
@@ -33,7 +34,7 @@ def wish(*, tenant: Tenant, urls: Iterable[str], reason: str) -> int:
                 "tenant": tenant.pk,
                 "urls": list(urls),
                 "reason": reason,
-                "period": timedelta(hours=settings.REFETCH_PERIOD_HOURS),
+                "hours": settings.REFETCH_PERIOD_HOURS,
             },
         )
         return cursor.rowcount

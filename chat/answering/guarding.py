@@ -79,7 +79,8 @@ class Guard:
     def _unsure_from(self) -> int:
         """Return where an address, or the secret, begins that may go on in the next text."""
         places = [len(self._held)]
-        last = ([*_ADDRESS.finditer(self._held)] or [None])[-1]
+        addresses = [*_ADDRESS.finditer(self._held)]
+        last = addresses[-1] if addresses else None
         if last and last.end() == len(self._held) and len(last[0]) < ADDRESS_MAX_CHARS:
             places.append(last.start())
         elif begin := _ADDRESS_BEGINS.search(self._held):
