@@ -68,7 +68,7 @@ class Tenant(models.Model):
                 condition=models.Q(erase_after_days=None) | models.Q(archive_after_days__isnull=False),
                 name="tenant_erases_only_what_it_archives",
                 violation_error_message=_("Only archived conversations are erased: say when they are archived."),
-            )
+            ),
         ]
 
     def __str__(self) -> str:
