@@ -52,7 +52,7 @@ def load(folder: Path | None, language: str, count: int, *, half: int = 1) -> As
             paragraphs += _lines(path / "paragraphs.jsonl")
             questions += rows
     title_of = {row["paragraph_id"]: row["title"] for row in paragraphs}
-    unknown = {title for title in title_of.values() if _chance(title, "known") >= KNOWN_SHARE}
+    unknown = {title for title in title_of.values() if _chance(title, "unknown") >= KNOWN_SHARE}
     chosen = [row for row in questions if (_chance(title_of[row["paragraph_id"]], "half") < 0.5) == (half == 0)]
     random.Random(SEED).shuffle(chosen)
     known = [row for row in chosen if title_of[row["paragraph_id"]] not in unknown]
