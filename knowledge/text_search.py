@@ -18,7 +18,7 @@ from knowledge.models.documents import INDEXED_WORDS, SAMPLED_EVERY
 from tenants.models import Tenant
 
 CANDIDATES = 100
-EXACT_MAX_CHUNKS = 2500
+EXACT_MAX_CHUNKS = 10_000
 READ_MAX = 1000  # passages of a large tenant whose word lists are read
 SCORED_MAX = 60  # of those, the ones whose words' places are listed
 ENOUGH = 30  # to fill any answer; with fewer, more frequent words are looked for
