@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 from django.db import connection
@@ -26,13 +27,21 @@ REFUNDS = "https://acme.example/refunds"
 
 
 def store(tenant, url, content, title="Page"):
-    """Store a page whose passages have a vector, of whatever meaning: with none, nothing is kept."""
+    """Store a page whose passages have their vectors: without any, nothing is kept."""
     store_page(tenant=tenant, url=url, title=title, language="en", content=content, fetched_at=datetime.now(UTC))
     with_vectors()
 
 
 def with_vectors():
-    Chunk.objects.update(embedding=[1.0] + [0.0] * 383, embedding_model=embeddings.model_id())
+    for chunk in Chunk.objects.select_related("document"):
+        chunk.embedding = vector_of(f"{chunk.document.title}\n{chunk.content}")
+        chunk.embedding_model = embeddings.model_id()
+        chunk.save(update_fields=["embedding", "embedding_model"])
+
+
+@cache
+def vector_of(text):
+    return embeddings.embed_passages([text])[0]
 
 
 @pytest.fixture
