@@ -56,5 +56,9 @@ def publish(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, 
 def send(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> str:
     """Publish once the transaction has committed, as `publish` does, and return the task's id at once."""
     chosen = str(task_id or uuid.uuid4())
-    transaction.on_commit(partial(publish, task, kwargs, tenant_id=tenant_id, task_id=chosen), robust=True)
+
+    def ring() -> None:  # no partial: Django logs what a robust callback raises under its name
+        publish(task, kwargs, tenant_id=tenant_id, task_id=chosen)
+
+    transaction.on_commit(ring, robust=True)
     return chosen
