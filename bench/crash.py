@@ -114,7 +114,7 @@ def parse() -> Plan:
 
 def start_site(here: World, plan: Plan) -> str:
     """Start the website, slow enough that its crawl is under way while most is killed; return ``host:port``."""
-    latency = 0.6 * plan.seconds / plan.pages
+    latency = min(0.6 * plan.seconds / plan.pages, 1.0)
     _server, address = here.start_server(
         "site", "bench.site:application", BENCH_SITE_PAGES=str(plan.pages), BENCH_SITE_LATENCY_SECONDS=f"{latency:.2f}"
     )
