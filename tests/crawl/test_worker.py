@@ -1,6 +1,8 @@
 """A crawl by real workers over a real broker, one of which is killed."""
 
 import json
+import os
+import signal
 from io import StringIO
 
 import pytest
@@ -9,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from crawl import services
-from crawl.models import CrawlRun, Page
+from crawl.models import CrawlRun, Host, Page
 from crawl.sweeping import sweep
 from knowledge.models import Document
 from tests.site import add_tree, running_site
@@ -54,6 +56,50 @@ def test_a_crawl_survives_the_death_of_its_worker(busy_site):
     assert (run.state, run.error) == ("done", "")
     assert Document.objects.count() == 60
     assert busy_site.in_flight_max <= django_settings.CRAWL_OWN_HOST_CONNECTIONS
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_a_page_that_kills_its_worker_is_stopped_after_three_tries_and_the_others_are_read(busy_site):
+    from tenants.services import create_tenant
+
+    tenant = create_tenant(slug="acme")
+    add_tree(busy_site, 6)
+    deaths = []
+
+    def kill_the_worker(_request):
+        deaths.append(1)
+        for child in children_of(worker.process.pid):
+            os.kill(child, signal.SIGKILL)
+
+    busy_site.routes["/product/1/"].send = kill_the_worker
+    env = {"OUTBOUND_ALLOWED_HOSTS": busy_site.host_port, "EMBEDDING_BASE_URL": "http://127.0.0.1:9"}
+    with running_worker(queues=["low_priority"], pool="prefork", concurrency=1, env=env) as worker:
+        run = services.start_crawl(website=services.add_website(tenant=tenant, url=busy_site.url))
+
+        def is_finished():
+            seen = len(deaths)
+            if seen > len(forgiven):  # as if the lease's seconds had passed
+                forgiven.append(1)
+                now = timezone.now()
+                CrawlRun.objects.filter(lease_until__gt=now).update(lease_until=now, send_at=now)
+                Page.objects.filter(lease_until__gt=now).update(lease_until=now, send_at=now)
+                Host.objects.update(lease_until=None)
+            sweep()
+            run.refresh_from_db()
+            return run.is_finished
+
+        forgiven = []
+        wait_until(is_finished, 60, lambda: worker.log[-3000:])
+
+    assert (run.state, len(deaths)) == ("done", 3)
+    assert Page.objects.get(url__endswith="/product/1/").reason == "crashed"
+    assert Document.objects.count() == 5
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return [int(child) for child in children.read().split()]
 
 
 def test_the_command_starts_a_crawl_and_says_so(tenant, site, sent):
