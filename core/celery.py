@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 import core.brownout  # workers follow both
 import core.priority
 import core.requests  # noqa: F401 -- its receivers must be the first: they complete what others read
-from core import waits
+from core import broker, waits
 from core.health.worker import HealthFile, QueueSeparation, StuckWatch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
@@ -24,6 +24,7 @@ class Task(DjangoTask):
             raise Ignore
 
 
+broker.install()
 app = Celery("core", task_cls=Task)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 from celery import shared_task
@@ -75,3 +76,14 @@ async def _until_released(fails):
         await asyncio.sleep(0.05)
     if fails:
         raise ValueError("this is the reason")
+
+
+@shared_task(name="tests.go_on_without_redis")
+def go_on_without_redis(*, release):
+    """Go on until the file ``release`` is there."""
+    return later(_until_there(Path(release)))
+
+
+async def _until_there(path):
+    while not path.exists():
+        await asyncio.sleep(0.05)

@@ -1,0 +1,46 @@
+"""kombu's Redis transport, mended: a worker outlives a broker that goes away while its tasks run.
+
+As it comes, kombu puts unacknowledged messages back when a connection closes, and what fails there, as it must without
+a broker, ends the worker and every answer in it. The messages are safe where they are, in Redis: they come back after
+the visibility timeout, and the row that each rings for is rung for again long before.
+"""
+
+from typing import Any
+
+import structlog
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+
+log = structlog.get_logger(__name__)
+
+
+class QoS(redis.QoS):
+    """Knows which messages of a channel are not acknowledged yet."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Put them back, or leave them to the broker if it cannot be reached."""
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception as exc:  # kombu's own attribute errors among them
+            log.warning("unacknowledged messages stay in the broker", count=len(self._delivered), error=repr(exc))
+            self._delivered.clear()
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message; one of a lost connection is only forgotten, since it went back or stays."""
+        if self.channel.closed:
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().ack(delivery_tag)
+
+
+class Channel(redis.Channel):
+    QoS = QoS
+
+
+class Transport(redis.Transport):
+    Channel = Channel
+
+
+def install() -> None:
+    """Let every ``redis://`` and ``rediss://`` address mean this transport."""
+    name = f"{__name__}:{Transport.__name__}"
+    TRANSPORT_ALIASES.update(redis=name, rediss=name)
