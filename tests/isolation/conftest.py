@@ -15,7 +15,7 @@ from core.redis import client
 from tests.isolation.holding import RELEASE
 from tests.site import Site, running_site
 
-SITES, PAGES = 5, 60
+SITES, PAGES = 5, 200
 
 
 class Installation:
