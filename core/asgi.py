@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 django_application = get_asgi_application()
 
 import core.urls  # noqa: E402, F401 -- every view, now and not with the first request; after Django is set up
-from core import consumers  # noqa: E402
+from core import consumers, memory  # noqa: E402
 from core.celery import app  # noqa: E402
 from core.static_files import StaticFiles  # noqa: E402
 from core.threads import SharedThreads  # noqa: E402
@@ -35,3 +35,4 @@ def warn_where_chat_waits() -> None:
 
 prepare_to_send()
 warn_where_chat_waits()
+memory.settle()

@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 import core.brownout  # workers follow both
 import core.priority
 import core.requests  # noqa: F401 -- its receivers must be the first: they complete what others read
-from core import broker, waits
+from core import broker, memory, waits
 from core.health.worker import HealthFile, QueueSeparation, StuckWatch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
@@ -35,3 +35,9 @@ app.steps["consumer"] |= {HealthFile, waits.WaitsStep}
 @signals.setup_logging.connect
 def configure_logging(**_kwargs: Any) -> None:
     """Keep Celery from setting up handlers of its own: Django's start has done it (core.logging)."""
+
+
+@signals.worker_process_init.connect
+@signals.worker_ready.connect
+def settle_memory(**_kwargs: Any) -> None:
+    memory.settle()
