@@ -9,7 +9,7 @@ USERS = (1000, 5000, 20_000)
 PER_USER_SECONDS = 60.0
 LOAD = 0.6  # of a core that is planned to be used; the rest is for the minute that is busier than others
 PLACES = 500  # answers at once of one process of celery_ai
-WEB_THREADS, ANSWER_THREADS, OTHER_SESSIONS = 16, 8, 20  # sessions: of a web process, of a celery_ai process, the rest
+WEB_THREADS, ANSWER_THREADS, OTHER_SESSIONS = 16, 3, 20  # sessions: of a web process, of a celery_ai process, the rest
 KEPT_SECONDS = 300  # a finished stream in Redis
 ANSWER_SECONDS = model_server.FIRST_CHUNK_SECONDS + model_server.CHUNK_SECONDS * (
     (model_server.CHUNKS_MIN + model_server.CHUNKS_MAX) / 2

@@ -153,7 +153,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = False
 CELERY_RESULT_EXPIRES = None
-ANSWER_THREADS = env.int("ANSWER_THREADS", default=8)  # of a chat worker, for short work; answers wait without one
+ANSWER_THREADS = env.int("ANSWER_THREADS", default=3)  # of a chat worker, for short work; answers wait without one
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
