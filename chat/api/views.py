@@ -83,7 +83,7 @@ class QueryView(ChatView):
             200: MessageSerializer,
             202: AcceptedSerializer,
             **_PROBLEMS,
-            **dict.fromkeys((413, 422, 502), OpenApiResponse(ProblemSerializer, "A problem (RFC 9457).")),
+            **dict.fromkeys((413, 422, 429, 502), OpenApiResponse(ProblemSerializer, "A problem (RFC 9457).")),
         },
     )
     async def post(self, request: Request) -> HttpResponseBase:
