@@ -21,8 +21,9 @@ class QoS(redis.QoS):
         try:
             super().restore_unacked_once(stderr)
         except Exception as exc:  # kombu's own attribute errors among them
-            log.warning("unacknowledged messages stay in the broker", count=len(self._delivered), error=repr(exc))
-            self._delivered.clear()
+            delivered: dict[str, Any] = self._delivered or {}
+            log.warning("unacknowledged messages stay in the broker", count=len(delivered), error=repr(exc))
+            delivered.clear()
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message; one of a lost connection is only forgotten, since it went back or stays."""
