@@ -48,6 +48,8 @@ class Leadership:
     def release(self) -> None:
         if self._connection is not None:
             held, self._connection = self._connection, None
+            if held.connection is not None:
+                held.connection.close()  # the session itself: kept open for the next use it would keep the lock
             held.close()
 
     def _query(self, statement: str, *parameters: Any) -> Any:

@@ -1,11 +1,12 @@
 import signal
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from core import processes, queues, schedules
-from core.beat import Leadership
+from core.beat import LOCK_ID, Leadership
 from tests.core import process_sessions
 
 
@@ -58,6 +59,11 @@ def test_leadership_is_held_by_one_and_passes_on_when_it_is_released():
     first.release()
     assert second.is_held()
     second.release()
+    with connection.cursor() as cursor:  # a kept session would keep its lock
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [LOCK_ID & 0xFFFFFFFF]
+        )
+        assert cursor.fetchone()[0] == 0
 
 
 @pytest.mark.django_db
