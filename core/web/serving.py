@@ -1,15 +1,18 @@
 """One serving process: ``python -m core.web.serving SOCKET READY LIFELINE``, three inherited file descriptors."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 
 from uvicorn import Config, Server
 
 # Above CHAT_WAIT_SECONDS: a process that is replaced ends the answers it has begun. Streams go on elsewhere after that.
 DRAIN_SECONDS = 65
+FIRST_REQUEST_SECONDS = 1.0  # uvicorn would close a connection whose request is still on its way
 
 
 class Announcing(Server):
@@ -23,6 +26,17 @@ class Announcing(Server):
         await super().startup(sockets)
         if self.started:
             os.write(self._ready, b"1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connection, hear out those that have not said anything yet, then end as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        until = time.monotonic() + FIRST_REQUEST_SECONDS
+        while time.monotonic() < until and any(
+            getattr(connection, "cycle", True) is None for connection in self.server_state.connections
+        ):
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
 
 
 def stop_with_the_parent(lifeline: int) -> None:
