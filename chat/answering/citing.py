@@ -2,7 +2,7 @@
 
 ``[3]`` becomes the number of its first use if passage 3 exists, and vanishes if it does not; Persian digits, lists
 (``[1, 2]``) and ``【1】`` count too. A bracket is held back until it closes, so one split over two chunks is never
-shown half. Links and images lose their address: a page could have dictated it.
+shown half; so are the spaces before it, which vanish with it. Links and images lose their address: a page could have dictated it.
 """
 
 import re
@@ -30,6 +30,7 @@ class Citing:
         self._numbers: dict[int, int] = {}  # passage number -> shown number
         self._quotes: dict[int, str] = {}
         self._held = ""
+        self._gap = ""  # spaces: what follows decides whether they are shown
         self._shown = ""
         self.has_news = False
 
@@ -59,17 +60,23 @@ class Citing:
             raw, shown = piece
             self._held = self._held[len(raw) :]
             if not shown and _NUMBERS.fullmatch(raw):
-                out = out.rstrip(" ")  # nothing cited: no gap before the full stop
-            out += shown
-            self._shown += shown
+                self._gap = ""  # nothing cited: no gap before the full stop
+            out += self._behind_gap(shown)
         else:
             out += self._take(len(self._held))
-        return out
+        return out + self._gap if is_end else out
 
     def _take(self, count: int) -> str:
         text, self._held = self._held[:count], self._held[count:]
-        self._shown += text
-        return text
+        return self._behind_gap(text)
+
+    def _behind_gap(self, text: str) -> str:
+        """Return the text after the spaces held back so far; hold back those at its end."""
+        text = self._gap + text
+        shown = text.rstrip(" ")
+        self._gap = text[len(shown) :]
+        self._shown += shown
+        return shown
 
     def _bracket(self, *, is_end: bool) -> tuple[str, str] | None:
         """Return the bracket at the start of what is held, as it came and as it is shown; None while it is open."""

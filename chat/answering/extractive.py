@@ -116,9 +116,7 @@ def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:
 def _may_answer(question: str, best: Scored, passages: Sequence[Passage]) -> bool:
     """Tell whether the best unit is about what the question asks, as far as words and cosine can tell."""
     nearest = max(passage.cosine or 0.0 for passage in passages)
-    has_all = all(
-        passage.cosine is not None for passage in passages
-    )  # after a crawl some have none yet
+    has_all = all(passage.cosine is not None for passage in passages)  # after a crawl some have none yet
     if has_all and not settings.EMBEDDING_BASE_URL:
         likeness = nearest + LIKENESS_OF_COVERS * best.covers + LIKENESS_OF_COVERAGE * best.passage.coverage
         if likeness < LIKE_FROM[language_of(question)]:

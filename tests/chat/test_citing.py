@@ -55,6 +55,9 @@ def shown(*pieces):
         (["See [he", "re](https://evil", ".example) now"], "See here now", []),
         (["See [here](https://evil.example/unfinished"], "See here", []),
         (["![x](https://evil.example/p.png)after"], "after", []),
+        (["One", " ", "[9]", "."], "One.", []),
+        (["One ", "[1", "]."], "One [1].", ["/a"]),
+        (["One ", "two ", "\n"], "One two \n", []),
         (["wow! ok"], "wow! ok", []),
         (["wow!"], "wow!", []),
     ],
@@ -83,6 +86,6 @@ def test_the_quote_is_the_sentence_that_supports_the_statement():
 def test_an_open_bracket_is_not_shown_half():
     citing = Citing(PASSAGES)
 
-    assert citing.feed("A [") == "A "
+    assert citing.feed("A [") == "A"
     assert citing.feed("1") == ""
-    assert citing.feed("]") == "[1]"
+    assert citing.feed("]") == " [1]"
