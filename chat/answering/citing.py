@@ -2,7 +2,8 @@
 
 ``[3]`` becomes the number of its first use if passage 3 exists, and vanishes if it does not; Persian digits, lists
 (``[1, 2]``) and ``【1】`` count too. A bracket is held back until it closes, so one split over two chunks is never
-shown half; so are the spaces before it, which vanish with it. Links and images lose their address: a page could have dictated it.
+shown half; so are the spaces before it, which vanish with it. Links and images lose their address: a page
+could have dictated it.
 """
 
 import re
