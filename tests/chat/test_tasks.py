@@ -139,7 +139,7 @@ def test_a_broken_stream_keeps_the_text_so_far(tenant, site, rung, use_model):
     tasks.answer_message_task(message_id=str(message.pk))
 
     message.refresh_from_db()
-    assert (message.state, message.error_code, message.answer) == (State.FAILED, "llm_broken_stream", "You can return ")
+    assert (message.state, message.error_code, message.answer) == (State.FAILED, "llm_broken_stream", "You can return")
 
 
 def test_a_bug_closes_the_row_and_surfaces(tenant, rung, monkeypatch):
