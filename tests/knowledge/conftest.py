@@ -1,10 +1,12 @@
 """Imports of the product stand inside the fixtures: this file is read before the settings are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.knowledge.embedding_server import EmbeddingServer, running_server
 
 if TYPE_CHECKING:
     from knowledge.models import Document
@@ -51,6 +53,41 @@ def store(sent: list[str], django_capture_on_commit_callbacks: Any) -> "Callable
             )
 
     return store
+
+
+@pytest.fixture
+def bells(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The full syncs for which a message left, in order."""
+    from knowledge import tasks
+
+    ids: list[str] = []
+    monkeypatch.setattr(
+        tasks.trigger_full_sync_task, "apply_async", lambda *, kwargs, **_options: ids.append(kwargs["full_sync_id"])
+    )
+    return ids
+
+
+@pytest.fixture
+def learn(store: "Callable[..., Document]", bells: list[str]) -> "Callable[..., list[Document]]":
+    """Store pages and have their vectors made."""
+    from knowledge import tasks
+
+    def learn(tenant: "Tenant", *texts: str, at: str = "") -> "list[Document]":
+        documents = [store(tenant, f"https://example.com/{at}{number}", text) for number, text in enumerate(texts)]
+        for document in documents:
+            tasks.sync_embeddings_task(document_id=str(document.pk))
+        return documents
+
+    return learn
+
+
+@pytest.fixture
+def server(settings: Any) -> Iterator[EmbeddingServer]:
+    with running_server() as server:
+        settings.EMBEDDING_BASE_URL = settings.EMBEDDING_PREVIOUS_BASE_URL = server.url
+        settings.EMBEDDING_MODEL = "served/a"
+        settings.KNOWLEDGE_FULL_SYNC_GRACE_SECONDS = 0
+        yield server
 
 
 @pytest.fixture
