@@ -41,3 +41,17 @@ def sent(monkeypatch) -> list[tuple[str, dict]]:
 
     monkeypatch.setattr("celery.app.task.Task.apply_async", keep)
     return messages
+
+
+@pytest.fixture
+def endpoint(tenant, receiver):
+    from tenants import services
+
+    return services.create_endpoint(tenant=tenant, url=receiver.url)[0]
+
+
+@pytest.fixture
+def emit(tenant, sent):
+    from tenants import services
+
+    return lambda **values: services.emit(tenant=tenant, type="query.answered", payload={"answer": "پاسخ"}, **values)

@@ -1,13 +1,10 @@
 """A receiver of webhooks: a real HTTP server on loopback whose answers a test decides."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-DEADLINE_SECONDS = 10
 
 
 @dataclass
@@ -74,10 +71,3 @@ def receiving(receiver: Receiver) -> Iterator[str]:
         receiver.released.set()
         server.shutdown()
         server.server_close()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.01)
