@@ -82,10 +82,14 @@ def running_worker(
 
 
 def wait_until(
-    condition: Callable[[], object], seconds: float = 20.0, explain: Callable[[], object] = lambda: ""
+    condition: Callable[[], object],
+    seconds: float = 20.0,
+    explain: Callable[[], object] = lambda: "",
+    *,
+    every: float = 0.05,
 ) -> None:
     """Return once the condition holds; fail with the explanation if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s. {explain()}"
-        time.sleep(0.05)
+        time.sleep(every)

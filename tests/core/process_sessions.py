@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -36,10 +35,3 @@ def end(process):
     for pid in members(process.pid):
         os.kill(pid, signal.SIGKILL)
     process.wait(timeout=10)
-
-
-def wait_until(condition, seconds, complaint, every=0.05):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, complaint() if callable(complaint) else complaint
-        time.sleep(every)

@@ -5,6 +5,7 @@ import pytest
 
 from core import processes
 from tests.core import process_sessions
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ def test_service_becomes_healthy_and_stops_without_an_orphan(service, service_en
     log = tmp_path / "log"
     process = process_sessions.start(service.command, service_environ, log)
     try:
-        process_sessions.wait_until(
+        wait_until(
             lambda: health(service, service_environ).returncode == 0,
             60,
             lambda: f"{health(service, service_environ).stdout}\n{log.read_text()}",

@@ -16,6 +16,7 @@ from core.up.errors import UpError
 from core.up.places import Places
 from tests.core import process_sessions
 from tests.tenants.receiving import Receiver, Reply, receiving
+from tests.workers import wait_until
 
 
 @pytest.fixture
@@ -214,14 +215,14 @@ def installation(tmp_path):
 def test_up_runs_until_it_is_interrupted_and_leaves_no_process(installation):
     process = process_sessions.start(installation.command("up", "--no-demo"), installation.environ, installation.log)
     try:
-        process_sessions.wait_until(
+        wait_until(
             lambda: "is running" in installation.log.read_text() or process.poll() is not None,
             90,
             installation.log.read_text,
         )
         assert process.poll() is None, installation.log.read_text()
         session = installation.session()
-        process_sessions.wait_until(  # the comforts start last, after the screen is printed
+        wait_until(  # the comforts start last, after the screen is printed
             lambda: len(process_sessions.members(session)) > 10, 30, installation.log.read_text
         )
 

@@ -1,7 +1,6 @@
 """Websites, crawls and pages over HTTP."""
 
 import base64
-import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -16,6 +15,7 @@ from knowledge.models import Chunk, Document
 from knowledge.services import store_page
 from tenants.services import create_api_key, create_tenant
 from tests.api_client import ApiClient, ids, pointers
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db
 URL = "https://acme.example/docs/"
@@ -218,13 +218,6 @@ def waiting_for_locks():
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
         return cursor.fetchone()[0]
-
-
-def wait_until(is_true):
-    deadline = time.monotonic() + 20
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_crawl_is_started_once(caller, website, sent):
