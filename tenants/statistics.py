@@ -5,66 +5,83 @@ the same time changes nothing, and the figures stay when old entries are deleted
 """
 
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from tenants import outbox
-from tenants.models import (
-    EndUser,
-    EndUserDay,
-    EndUserStatistics,
-    EventType,
-    Tenant,
-    UsageEntry,
-    UsageHour,
-    WebhookEvent,
-)
+from tenants.models import EventType, Tenant, UsageEntry, UsageHour, WebhookEvent
 
 HOUR = timedelta(hours=1)
 HOURS_BACK = 48  # made up for after an outage; older questions are counted in the first of these
 BATCH = 1000
+EndUserKey = tuple[uuid.UUID, uuid.UUID]  # tenant, end user
 OUTCOMES = ("answered", "not_found", "stopped", "failed")
 
+# In the order of the end users, so that two who count at the same time never hold what the other waits for.
+_COUNT = """
+    WITH batch AS (
+        SELECT id FROM tenants_usageentry
+        WHERE counted_at IS NULL AND settled_at IS NOT NULL AND end_user_id IS NOT NULL AND settled_at <= %(before)s
+        ORDER BY end_user_id, settled_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ), counted AS (
+        UPDATE tenants_usageentry entry SET counted_at = clock_timestamp() FROM batch WHERE entry.id = batch.id
+        RETURNING entry.*
+    ), figures AS (
+        SELECT tenant_id, end_user_id, day, count(*) AS questions,
+            count(*) FILTER (WHERE outcome = 'answered') AS answered,
+            count(*) FILTER (WHERE outcome = 'not_found') AS not_found,
+            count(*) FILTER (WHERE outcome = 'stopped') AS stopped,
+            count(*) FILTER (WHERE outcome = 'failed') AS failed,
+            coalesce(sum(total_ms) FILTER (WHERE outcome = 'answered'), 0) AS answered_ms,
+            min(asked_at) AS first_asked_at, max(asked_at) AS last_asked_at
+        FROM counted GROUP BY tenant_id, end_user_id, day
+    ), by_day AS (
+        INSERT INTO tenants_enduserday AS known
+            (tenant_id, end_user_id, day, questions, answered, not_found, stopped, failed, answered_ms)
+        SELECT tenant_id, end_user_id, day, questions, answered, not_found, stopped, failed, answered_ms
+        FROM figures ORDER BY end_user_id, day
+        ON CONFLICT (end_user_id, day) DO UPDATE SET
+            questions = known.questions + excluded.questions, answered = known.answered + excluded.answered,
+            not_found = known.not_found + excluded.not_found, stopped = known.stopped + excluded.stopped,
+            failed = known.failed + excluded.failed, answered_ms = known.answered_ms + excluded.answered_ms
+        RETURNING end_user_id, day, xmax = 0 AS is_new
+    ), in_all AS (
+        INSERT INTO tenants_enduserstatistics AS known
+            (tenant_id, end_user_id, questions, answered, not_found, stopped, failed, answered_ms, active_days,
+            first_asked_at, last_asked_at, updated_at)
+        SELECT tenant_id, end_user_id, sum(questions), sum(answered), sum(not_found), sum(stopped), sum(failed),
+            sum(answered_ms), count(*) FILTER (WHERE is_new), min(first_asked_at), max(last_asked_at), clock_timestamp()
+        FROM figures JOIN by_day USING (end_user_id, day) GROUP BY tenant_id, end_user_id ORDER BY end_user_id
+        ON CONFLICT (end_user_id) DO UPDATE SET
+            questions = known.questions + excluded.questions, answered = known.answered + excluded.answered,
+            not_found = known.not_found + excluded.not_found, stopped = known.stopped + excluded.stopped,
+            failed = known.failed + excluded.failed, answered_ms = known.answered_ms + excluded.answered_ms,
+            active_days = known.active_days + excluded.active_days,
+            first_asked_at = least(known.first_asked_at, excluded.first_asked_at),
+            last_asked_at = greatest(known.last_asked_at, excluded.last_asked_at), updated_at = excluded.updated_at
+    )
+    SELECT tenant_id, end_user_id, sum(questions)::int FROM figures GROUP BY tenant_id, end_user_id
+"""
 _PERCENTILES = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY total_ms), percentile_disc(0.95) WITHIN GROUP (ORDER BY total_ms)
     FROM tenants_usageentry WHERE hour_id = %s AND outcome = 'answered'
 """
 
 
-def uncounted_users(*, settled_before: datetime, limit: int) -> list[uuid.UUID]:
-    """Return end users with questions that should have been counted by now."""
-    entries = UsageEntry.objects.filter(end_user__isnull=False, counted_at=None, settled_at__lt=settled_before)
-    return list(entries.order_by("end_user").values_list("end_user", flat=True).distinct()[:limit])
+def count_questions(*, settled_before: datetime | None = None) -> Counter[EndUserKey]:
+    """Add settled questions that are not counted yet to their end users' figures; return how many of whom.
 
-
-@transaction.atomic
-def count_questions(end_user_id: uuid.UUID) -> int:
-    """Add the end user's settled questions that are not counted yet to the figures; return how many there were."""
-    end_user = EndUser.objects.filter(pk=end_user_id).first()
-    if end_user is None:
-        return 0
-    EndUserStatistics.objects.get_or_create(end_user=end_user, defaults={"tenant_id": end_user.tenant_id})
-    total = EndUserStatistics.objects.select_for_update().get(end_user=end_user)  # one counts at a time
-    open_entries = UsageEntry.objects.filter(end_user=end_user, counted_at=None, settled_at__isnull=False)
-    entries = list(open_entries.order_by("settled_at")[:BATCH])
-    if not entries:
-        return 0
-    UsageEntry.objects.filter(pk__in=[entry.pk for entry in entries]).update(counted_at=timezone.now())
-    _add_to_days(end_user, entries)
-    for name, amount in _figures(entries).items():
-        setattr(total, name, getattr(total, name) + amount)
-    asked = [entry.asked_at for entry in entries]
-    total.first_asked_at = min([*asked, total.first_asked_at] if total.first_asked_at else asked)
-    total.last_asked_at = max([*asked, total.last_asked_at] if total.last_asked_at else asked)
-    total.active_days = EndUserDay.objects.filter(end_user=end_user).count()
-    total.save()
-    return len(entries)
+    At most `BATCH`, of all tenants, by one statement: a question is counted where it is marked, so any number may
+    count at the same time.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, {"before": settled_before or timezone.now(), "limit": BATCH})
+        return Counter({(tenant_id, end_user_id): count for tenant_id, end_user_id, count in cursor.fetchall()})
 
 
 def close_hours(*, tenant: Tenant) -> list[WebhookEvent]:
@@ -132,26 +149,3 @@ def hour_payload(hour: UsageHour) -> dict[str, Any]:
         "active_users": hour.end_users,
         "total_ms": {"p50": hour.total_ms_p50, "p95": hour.total_ms_p95},
     }
-
-
-def _figures(entries: Iterable[UsageEntry]) -> Counter[str]:
-    """Return how much the entries add to each field of `Figures`."""
-    figures: Counter[str] = Counter()
-    for entry in entries:
-        figures["questions"] += 1
-        figures[entry.outcome] += 1
-        if entry.outcome == UsageEntry.Outcome.ANSWERED:
-            figures["answered_ms"] += entry.total_ms or 0
-    return figures
-
-
-def _add_to_days(end_user: EndUser, entries: Iterable[UsageEntry]) -> None:
-    by_day: defaultdict[date, list[UsageEntry]] = defaultdict(list)
-    for entry in entries:
-        by_day[entry.day].append(entry)
-    for day, of_day in by_day.items():
-        row, _created = EndUserDay.objects.get_or_create(
-            end_user=end_user, day=day, defaults={"tenant_id": end_user.tenant_id}
-        )
-        added = {name: F(name) + amount for name, amount in _figures(of_day).items()}
-        EndUserDay.objects.filter(pk=row.pk).update(**added)

@@ -5,6 +5,7 @@ A message that is lost costs seconds: `tenants.sweeping` rings again for every r
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 
 from celery import shared_task
 from django.conf import settings
@@ -121,15 +122,20 @@ def reset_all_daily_limits(*, tenant_id: str | None = None, force: bool = False)
 
 @shared_task(name="tenants.update_user_statistics", soft_time_limit=20, time_limit=30)
 def update_user_statistics(*, end_user_id: str) -> None:
-    """Count the end user's questions that are not counted yet; then its tier may change."""
-    end_user = EndUser.objects.filter(pk=end_user_id).first()
-    if end_user is None:
-        return
-    counted = statistics.count_questions(end_user.pk)
-    if counted and TierRule.objects.filter(tenant=end_user.tenant_id).exists():
-        publish(calculate_user_tier, {"end_user_id": end_user_id}, tenant_id=end_user.tenant_id)
-    if counted == statistics.BATCH:
-        publish(update_user_statistics, {"end_user_id": end_user_id}, tenant_id=end_user.tenant_id)
+    """Count the end user's questions that are not counted yet, and all others' with them; then tiers may change."""
+    if count_questions() == statistics.BATCH:
+        publish(update_user_statistics, {"end_user_id": end_user_id})
+
+
+def count_questions(*, settled_before: datetime | None = None) -> int:
+    """Count a batch of questions and ring for the tiers of those who asked; return how many questions."""
+    counted = statistics.count_questions(settled_before=settled_before)
+    rules = TierRule.objects.filter(tenant__in={tenant_id for tenant_id, _end_user_id in counted})
+    with_tiers = set(rules.values_list("tenant", flat=True))
+    for tenant_id, end_user_id in counted:
+        if tenant_id in with_tiers:
+            publish(calculate_user_tier, {"end_user_id": str(end_user_id)}, tenant_id=tenant_id)
+    return counted.total()
 
 
 @shared_task(name="tenants.calculate_user_tier", soft_time_limit=110, time_limit=120)

@@ -1,5 +1,6 @@
 """Account for questions: take a unit before one is accepted, settle it when it is over; limits and tiers."""
 
+import time
 import uuid
 from collections.abc import Callable
 from datetime import date
@@ -16,8 +17,29 @@ from tenants.errors import TierInvalidError, TierNotFoundError
 from tenants.metering import Allowance
 from tenants.models import EndUser, EventType, LimitReset, Tenant, TierChange, TierRule, UsageEntry
 
+STATISTICS_EVERY_SECONDS = 5.0
 USAGE_DAYS = 30  # when no range is given
 SUCCESSES = (UsageEntry.Outcome.ANSWERED, UsageEntry.Outcome.NOT_FOUND)
+
+
+class Bell:
+    """Rings at most once in a while: `update_user_statistics` counts for all, and the sweeper what came after it.
+
+    A task for each question took 9 ms of CPU, counting 20 with one statement takes 1.
+    """
+
+    def __init__(self) -> None:
+        self._due_at = 0.0
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now < self._due_at:
+            return False
+        self._due_at = now + STATISTICS_EVERY_SECONDS
+        return True
+
+
+statistics_bell = Bell()
 
 
 def reserve_question(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID) -> UsageEntry:
@@ -37,7 +59,7 @@ def settle_question(
 
     A failed one gives its unit back. If an endpoint asks for it, a successful one becomes the event
     ``query.answered`` with what ``result`` returns, and `send_query_result_to_users` is
-    rung for. The statistics of an end user follow.
+    rung for. The statistics of the end user follow within seconds.
     """
     end_user_id = metering.settle(question_id=question_id, outcome=outcome, total_ms=total_ms)
     if end_user_id is False:
@@ -46,7 +68,7 @@ def settle_question(
     if outcome in SUCCESSES and outbox.is_heard(tenant=tenant, type=EventType.QUERY_ANSWERED):
         outbox.record_event(tenant=tenant, type=EventType.QUERY_ANSWERED, payload=result(), key=key)
         send(tasks.send_query_result_to_users, {"message_id": key}, tenant_id=tenant.pk)
-    if end_user_id is not None:
+    if end_user_id is not None and statistics_bell.is_due():
         send(tasks.update_user_statistics, {"end_user_id": str(end_user_id)}, tenant_id=tenant.pk)
     return True
 

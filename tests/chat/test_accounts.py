@@ -13,6 +13,7 @@ from core.states import State
 from tenants import services as tenants
 from tenants.errors import DailyLimitReachedError
 from tenants.models import Tenant, UsageEntry, WebhookEvent
+from tenants.services import usage
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +37,7 @@ def test_the_answer_its_accounts_and_its_event_are_written_together(  # noqa: PL
     tenant, site, rung, listening, monkeypatch, django_capture_on_commit_callbacks
 ):
     told = []
+    monkeypatch.setattr(usage, "statistics_bell", usage.Bell())  # as if nobody had asked a moment ago
     monkeypatch.setattr("core.enqueue.publish", lambda task, arguments, **_: told.append((task.name, arguments)))
     message = ask(tenant)
     with django_capture_on_commit_callbacks(execute=True):

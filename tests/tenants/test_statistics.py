@@ -12,6 +12,7 @@ from django.utils import timezone
 from tenants import services, statistics, sweeping, tasks
 from tenants.errors import TierInvalidError, TierNotFoundError
 from tenants.models import EndUser, EndUserDay, EndUserStatistics, TierChange, UsageEntry, UsageHour, WebhookEvent
+from tenants.services import usage
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -29,12 +30,19 @@ def question(tenant, end_user, outcome="answered", total_ms=100):
 
 
 # --- An end user's figures -------------------------------------------------------------------------------
+@pytest.fixture
+def unrung(monkeypatch):
+    """No question was settled a moment ago."""
+    monkeypatch.setattr(usage, "statistics_bell", usage.Bell())
+
+
 def test_settling_a_question_rings_for_the_statistics_after_the_commit(
-    tenant, end_user, sent, django_capture_on_commit_callbacks
+    tenant, end_user, sent, unrung, django_capture_on_commit_callbacks
 ):
     with django_capture_on_commit_callbacks(execute=True):
         question(tenant, end_user)
         assert sent == []
+        question(tenant, end_user)  # is counted with it, or by the sweeper
 
     assert sent == [("tenants.update_user_statistics", {"end_user_id": str(end_user.pk)})]
 
@@ -75,13 +83,40 @@ def test_statistics_do_not_drift_when_many_count_at_once_while_questions_come_in
     assert EndUserStatistics.objects.get().questions == EndUserDay.objects.get().questions == 64
 
 
+def test_one_task_counts_for_all_end_users_and_the_tiers_of_those_with_rules_follow(tenant, end_user, rules, sent):
+    stranger = services.create_tenant(slug="other")
+    others = [services.get_end_user(tenant=stranger, external_id=str(number)) for number in range(3)]
+    for other in others:
+        question(stranger, other)
+    question(tenant, end_user)
+    sent.clear()
+
+    tasks.update_user_statistics(end_user_id=str(others[0].pk))
+
+    assert EndUserStatistics.objects.filter(questions=1, tenant=stranger).count() == 3
+    assert EndUserStatistics.objects.get(end_user=end_user).tenant == tenant
+    assert sent == [("tenants.calculate_user_tier", {"end_user_id": str(end_user.pk)})]
+
+
+def test_more_than_a_batch_is_counted_by_the_tasks_that_follow(tenant, end_user, sent, monkeypatch):
+    for _ in range(5):
+        question(tenant, end_user)
+    monkeypatch.setattr(statistics, "BATCH", 2)
+    sent.append(("", {"end_user_id": str(end_user.pk)}))
+
+    while sent:
+        tasks.update_user_statistics(**sent.pop()[1])
+
+    assert EndUserStatistics.objects.get().questions == 5
+
+
 def test_the_sweeper_counts_what_no_worker_has_counted(tenant, end_user):
     question(tenant, end_user)
-    assert sweeping.count_left_behind(limit=10) == 0
+    assert sweeping.count_left_behind() == 0
 
     with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert sweeping.count_left_behind(limit=10) == 1
-        assert sweeping.count_left_behind(limit=10) == 0
+        assert sweeping.count_left_behind() == 1
+        assert sweeping.count_left_behind() == 0
 
     assert EndUserStatistics.objects.get().questions == 1
 
