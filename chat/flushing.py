@@ -45,7 +45,11 @@ class Flusher:
         try:
             if taken:
                 # redis-py's blocking client takes less CPU than its asynchronous one, a thread's hop included.
-                await asyncio.to_thread(append_all, {writer.message_id: entries for writer, entries in taken.items()})
+                entries_of = {writer.message_id: entries for writer, entries in taken.items()}
+                gone = await asyncio.to_thread(append_all, entries_of)
+                for writer in taken:
+                    if writer.message_id in gone:
+                        writer.begin_anew()
         except RedisError as exc:
             log.warning("chat streams not written: %s", type(exc).__name__)
             for writer in taken:

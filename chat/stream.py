@@ -21,6 +21,7 @@ MAX_ENTRIES = 5000
 KEEP_SECONDS = 3600
 KEEP_ENDED_SECONDS = 300  # for who reads on after a break; later the row tells the same
 RETRY_SECONDS = 2.0
+FIRST_EVENTS = ("status", "reset")  # what a stream may begin with
 LAST_EVENTS = ("done", "error")
 SCAN_COUNT = 1000
 Event = tuple[str, dict[str, Any]]  # name, data
@@ -34,34 +35,41 @@ def key_of(message_id: uuid.UUID | str) -> str:
     return f"chat:stream:{message_id}"
 
 
-def append(message_id: uuid.UUID, entries: list[Entry]) -> None:
-    """Write one message's events; see `append_all`."""
-    append_all({message_id: entries})
+def append(message_id: uuid.UUID, entries: list[Entry]) -> bool:
+    """Write one message's events; False if its stream is gone, see `append_all`."""
+    return not append_all({message_id: entries})
 
 
-def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> None:
-    """Write events of any number of messages in one round trip.
+def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> set[uuid.UUID]:
+    """Write events of any number of messages in one round trip; return the messages whose stream is gone.
+
+    Nothing is written of those, unless the events begin with one of `FIRST_EVENTS`: a stream that Redis has lost must
+    not begin in the middle of the text.
 
     Raises:
         RedisError: if Redis is away.
     """
     pipe = client().pipeline(transaction=False)
+    place_of: dict[uuid.UUID, int] = {}
     for message_id, entries in entries_of.items():
+        goes_on = entries[0][0] not in FIRST_EVENTS
+        place_of[message_id] = len(pipe)
         for event, attempt, data in entries:
             fields: dict[Any, Any] = {"event": event, "attempt": attempt, "data": json.dumps(data, ensure_ascii=False)}
-            pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True)
+            pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True, nomkstream=goes_on)
         is_over = entries[-1][0] in LAST_EVENTS
         if entries[0][0] not in ("delta", "sources"):  # the first of an attempt and the last; between them it stays set
             pipe.expire(key_of(message_id), KEEP_ENDED_SECONDS if is_over else KEEP_SECONDS)
         if ("status", WRITING) in [(name, data.get("state")) for name, _attempt, data in entries] or is_over:
             pipe.hdel(WAITING, str(message_id))
-    pipe.execute()
+    replies = pipe.execute()
+    return {message_id for message_id, place in place_of.items() if replies[place] is None}
 
 
 def append_end(message_id: uuid.UUID, attempt: int, event: str, body: dict[str, Any]) -> None:
     """Write the last event of a message that no worker holds; without Redis its readers see the row instead."""
     try:
-        append(message_id, [(event, attempt, body)])
+        append(message_id, [("reset", attempt, {}), (event, attempt, body)])
     except RedisError as exc:
         log.warning("chat stream not written: %s", type(exc).__name__)
 
@@ -81,7 +89,8 @@ def end_endless(limit: int) -> int:
 class Writer:
     """Gathers one attempt's events; written by `flush`, or together with others' by `chat.flushing`.
 
-    When Redis fails, it is left alone for a while; then the whole text so far is written again after a ``reset``.
+    When Redis fails, it is left alone for a while; then, as when it has lost the stream, the whole text so far is
+    written again after a ``reset``.
     """
 
     def __init__(self, message_id: uuid.UUID, attempt: int) -> None:
@@ -121,10 +130,12 @@ class Writer:
 
     def flush(self) -> None:
         """Write what waits, in a round trip of its own."""
-        entries = self.take()
+        waiting, entries = self._waiting, self.take()
         try:
-            if entries:
-                append(self.message_id, entries)
+            if entries and not append(self.message_id, entries):
+                self._waiting = waiting
+                self.begin_anew()
+                append(self.message_id, self.take())
         except RedisError as exc:
             log.warning("chat stream not written: %s", type(exc).__name__)
             self.failed()
@@ -143,6 +154,11 @@ class Writer:
     def failed(self) -> None:
         """Note that what was taken last did not reach Redis."""
         self._broken_until = time.monotonic() + RETRY_SECONDS
+
+    def begin_anew(self) -> None:
+        """Note that Redis has lost the stream: all is written again, soon."""
+        self._broken_until = time.monotonic()
+        self._waiting.append(("reset", {}))
 
     def _all_again(self) -> list[Event]:
         sources: list[Event] = [("sources", self._sources)] if self._sources else []

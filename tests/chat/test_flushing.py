@@ -19,10 +19,11 @@ def round_trips(monkeypatch):
         if failures:
             raise failures.pop()
         written.append({key: [(name, data) for name, _attempt, data in entries] for key, entries in entries_of.items()})
+        return lost & set(entries_of)
 
+    lost = set()
     monkeypatch.setattr(flushing, "append_all", append_all)
-    monkeypatch.setattr(stream, "append", lambda key, entries: append_all({key: entries}))
-    return written, failures
+    return written, failures, lost
 
 
 async def until(condition):
@@ -32,7 +33,7 @@ async def until(condition):
 
 
 async def test_the_text_of_all_answers_goes_out_in_one_round_trip(round_trips):
-    written, _failures = round_trips
+    written, _failures, _lost = round_trips
     writers = [stream.Writer(uuid.uuid4(), 1) for _ in range(50)]
     flusher = flushing.flusher()
     async with asyncio.TaskGroup() as group, flusher.following(writers[0]):
@@ -56,7 +57,7 @@ async def follow_until_written(flusher, writer):
 
 async def test_text_that_redis_missed_is_written_again_from_the_beginning(round_trips, monkeypatch):
     monkeypatch.setattr(stream, "RETRY_SECONDS", 0)
-    written, failures = round_trips
+    written, failures, _lost = round_trips
     failures.append(RedisConnectionError())
     writer = stream.Writer(uuid.uuid4(), 1)
     async with flushing.flusher().following(writer):
@@ -66,3 +67,16 @@ async def test_text_that_redis_missed_is_written_again_from_the_beginning(round_
         await until(lambda: written)
 
     assert written == [{writer.message_id: [("reset", {}), ("delta", {"text": "lost found"})]}]
+
+
+async def test_text_whose_stream_redis_lost_is_written_again_at_the_next_beat(round_trips):
+    written, _failures, lost = round_trips
+    writer = stream.Writer(uuid.uuid4(), 1)
+    lost.add(writer.message_id)
+    async with flushing.flusher().following(writer):
+        writer.delta("lost")
+        await until(lambda: written)
+        lost.clear()
+        await until(lambda: len(written) > 1)
+
+    assert written[1] == {writer.message_id: [("reset", {}), ("delta", {"text": "lost"})]}

@@ -16,7 +16,7 @@ def never_looks(monkeypatch):
 
 
 async def write(message_id, *texts):
-    await asyncio.to_thread(stream.append, message_id, [("delta", 1, {"text": text}) for text in texts])
+    await asyncio.to_thread(stream.append, message_id, [("status", 1, {"text": text}) for text in texts])
 
 
 async def read(message_id, after=BEGINNING, count=1):

@@ -23,19 +23,26 @@ def entries(message):
     return [(fields["event"], fields["attempt"]) for _id, fields in client().xrange(stream.key_of(message.pk))]
 
 
+def begun_writer(message):
+    writer = stream.Writer(message.pk, 1)
+    writer.status("searching")
+    writer.flush()
+    return writer
+
+
 async def names_and_texts(message, **kwargs):
     return [(event.name, event.data.get("text", "")) async for event in following.follow(message, **kwargs) if event]
 
 
 def test_text_is_written_in_portions_and_nothing_is_lost(message):
-    writer = stream.Writer(message.pk, 1)
+    writer = begun_writer(message)
     writer.delta("first ")
     writer.flush()
     for word in ("second ", "third"):
         writer.delta(word)
     writer.end("done", {"answer": writer.text})
 
-    assert [name for name, _attempt in entries(message)] == ["delta", "delta", "done"]
+    assert [name for name, _attempt in entries(message)] == ["status", "delta", "delta", "done"]
     assert writer.text == "first second third"
 
 
@@ -64,7 +71,7 @@ def test_when_redis_comes_back_the_whole_text_is_written_again(message, monkeypa
     def append(*args):
         if away:
             raise RedisConnectionError
-        real(*args)
+        return real(*args)
 
     monkeypatch.setattr(stream, "append", append)
     monkeypatch.setattr(stream, "RETRY_SECONDS", 0)
@@ -79,8 +86,23 @@ def test_when_redis_comes_back_the_whole_text_is_written_again(message, monkeypa
     assert asyncio.run(names_and_texts(message))[1] == ("delta", "lost found")
 
 
+@pytest.mark.parametrize("is_end", [False, True], ids=["in the middle", "at the end"])
+def test_a_stream_that_redis_lost_begins_anew_with_the_whole_text(message, is_end):
+    from core.redis import client
+
+    writer = begun_writer(message)
+    writer.delta("before ")
+    writer.flush()
+    client().delete(stream.key_of(message.pk))
+    writer.delta("after")
+    writer.end("done", {}) if is_end else writer.flush()
+
+    assert [name for name, _attempt in entries(message)] == ["reset", "delta"] + ["done"] * is_end
+    assert writer.text == "before after"
+
+
 async def test_a_reader_sees_what_was_written_before_and_after_it_came(message):
-    writer = await sync_to_async(stream.Writer)(message.pk, 1)
+    writer = await sync_to_async(begun_writer)(message)
     writer.delta("before ")
     await sync_to_async(writer.flush)()
     reading = asyncio.create_task(names_and_texts(message))
@@ -88,7 +110,7 @@ async def test_a_reader_sees_what_was_written_before_and_after_it_came(message):
     await sync_to_async(writer.end)("done", {})
 
     async with asyncio.timeout(10):
-        assert await reading == [("delta", "before "), ("done", "")]
+        assert await reading == [("status", ""), ("delta", "before "), ("done", "")]
 
 
 async def test_a_hundred_readers_share_few_connections(message, redis_connections):
@@ -97,10 +119,9 @@ async def test_a_hundred_readers_share_few_connections(message, redis_connection
     await asyncio.sleep(0.5)
 
     assert await redis_connections() - before <= 2
-    writer = await sync_to_async(stream.Writer)(message.pk, 1)
-    await sync_to_async(writer.end)("done", {})
+    await sync_to_async(stream.append_end)(message.pk, 1, "done", {})
     async with asyncio.timeout(20):
-        assert await asyncio.gather(*reading) == [[("done", "")]] * 100
+        assert await asyncio.gather(*reading) == [[("reset", ""), ("done", "")]] * 100
     assert readers.readers()._readers == set()
 
 
