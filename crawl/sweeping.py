@@ -20,8 +20,8 @@ def sweep() -> int:
     Returns how many.
     """
     if has_forgotten("crawl"):
-        CrawlRun.objects.free().filter(sends__gt=0).update(send_at=Now())
-        Page.objects.free().filter(sends__gt=0).update(send_at=Now())
+        for jobs in (CrawlRun.objects, Page.objects):  # that nobody took them was not their queue's length
+            jobs.free().filter(sends__gt=0).update(send_at=Now(), sends=0)
         Upload.objects.filter(state=State.QUEUED).update(sent_at=None)
     return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due() + _sweep_uploads()
 

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from celery import signals
 from django.db import connection
 from django.utils import timezone
 
@@ -46,6 +47,16 @@ def test_an_emptied_broker_has_every_waiting_message_sent_again_at_once_and_once
     message = ask(tenant)
     rung.clear()
     client().flushdb()
+
+    assert sweeping.sweep() == 1
+    assert sweeping.sweep() == 0
+    assert rung == [str(message.pk)]
+
+
+def test_a_worker_that_starts_has_waiting_messages_sent_again_since_one_before_it_may_have_died(tenant, rung):
+    message = ask(tenant)
+    rung.clear()
+    signals.worker_ready.send(sender=None)
 
     assert sweeping.sweep() == 1
     assert sweeping.sweep() == 0

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from core import turns
 from core.jobs import CLAIMS_MAX
-from crawl import finishing, frontier, processing, services, slices
+from crawl import finishing, frontier, processing, sending, services, slices
 from crawl.errors import CrawlAlreadyActiveError, WebsiteInvalidError
 from crawl.models import CrawlRun, Page
 from crawl.sweeping import sweep
@@ -40,6 +40,18 @@ def test_start_crawl_sends_the_run_once(website, sent):
     run = services.start_crawl(website=website)
 
     assert sent == [(RUN, {"run_id": str(run.pk), "ticket": 0})]
+
+
+def test_an_emptied_broker_has_a_run_sent_at_once_and_its_pause_begins_anew(website, sent, redis_client):
+    run = services.start_crawl(website=website)
+    CrawlRun.objects.update(sends=4, send_at=timezone.now() + timedelta(minutes=3))
+    redis_client.flushdb()
+    sent.clear()
+    sweep()
+
+    run.refresh_from_db()
+    assert names(sent) == [RUN]
+    assert run.send_at < timezone.now() + timedelta(seconds=sending.RESEND_SECONDS + 1)
 
 
 def test_start_crawl_enqueues_after_the_commit(website, monkeypatch, django_capture_on_commit_callbacks):
