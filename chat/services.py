@@ -21,6 +21,7 @@ from chat.errors import (
 )
 from chat.models import Conversation, Message
 from chat.payload import message_body
+from core.database import outlast
 from core.states import State
 from tenants.models import EndUser, Tenant
 from tenants.services import get_end_user
@@ -52,7 +53,23 @@ def ask(
     if (user_id is None) == (member is None):
         raise AskerMissingError("Say who asks: user_id.")
     message_id = uuid.uuid4()
-    with admission.place(tenant=tenant, message_id=message_id), transaction.atomic():
+    store = partial(
+        _store, message_id, tenant, question, user_id=user_id, member=member, conversation_id=conversation_id
+    )
+    with admission.place(tenant=tenant, message_id=message_id):
+        return outlast(store, again=lambda: Message.objects.filter(pk=message_id).first() or store())
+
+
+def _store(
+    message_id: uuid.UUID,
+    tenant: Tenant,
+    question: str,
+    *,
+    user_id: str | None,
+    member: User | None,
+    conversation_id: uuid.UUID | str | None,
+) -> Message:
+    with transaction.atomic():
         end_user = get_end_user(tenant=tenant, external_id=user_id) if user_id is not None else None
         if conversation_id is None:
             title = question[:TITLE_MAX_CHARS]
@@ -108,7 +125,7 @@ def get_message(*, tenant: Tenant, message_id: uuid.UUID | str) -> Message:
     Raises:
         MessageNotFoundError: if the tenant has no such message.
     """
-    message = Message.objects.for_tenant(tenant).filter(pk=message_id).first()
+    message = outlast(Message.objects.for_tenant(tenant).filter(pk=message_id).first)
     if message is None:
         raise MessageNotFoundError("There is no message with this id.")
     return message

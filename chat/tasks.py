@@ -11,6 +11,7 @@ from chat import cleaning, working
 from chat.models import Message
 from core import batches, enqueue
 from core.continuing import GoesOn, later
+from core.database import outlast
 
 __all__ = [
     "answer_message_task",
@@ -24,7 +25,7 @@ __all__ = [
 @shared_task(name="chat.answer_message_task", ignore_result=True)
 def answer_message_task(*, message_id: str) -> bool | GoesOn:
     """Answer the message if it is free; a second delivery of the same doorbell returns False at once."""
-    message = Message.objects.claim(message_id)
+    message = outlast(partial(Message.objects.claim, message_id))
     if message is None:
         return False
     rest = working.work(message, afterwards=partial(ring_next, message.tenant_id))

@@ -19,6 +19,8 @@ from chat.query_cache import Slot
 from chat.stream import WRITING, Writer
 from core import jobs
 from core.continuing import in_thread
+from core.database import outlast
+from core.postgres.restarts import has_lost_session
 from core.states import State
 
 log = logging.getLogger(__name__)
@@ -96,10 +98,17 @@ class Work:
         await in_thread(partial(self._end, failure))
 
     def _end(self, failure: Exception | None) -> None:
-        """Close the row; an expected failure closes it as failed, a bug then surfaces besides."""
+        """Close the row; an expected failure closes it as failed, a bug then surfaces besides.
+
+        A database that was restarted under the search is neither: another worker begins anew, at once.
+        """
         try:
             if failure is None:
                 self._close(state=State.DONE)
+            elif has_lost_session(failure):
+                log.warning("message %s is handed on: the database ended the session", self._message.pk)
+                self._stack.close()
+                outlast(self._message.hand_on)
             elif isinstance(failure, AnsweringError):
                 log.warning("message %s could not be answered: %s", self._message.pk, failure.code)
                 self._close(state=State.FAILED, error_code=failure.code, error=str(failure))
@@ -112,6 +121,9 @@ class Work:
             self._afterwards()
 
     def _close(self, *, state: State, **values: Any) -> None:
+        outlast(partial(self._write, state=state, **values))
+
+    def _write(self, *, state: State, **values: Any) -> None:
         message, draft, text = self._message, self._draft, self._writer.text
         if state == State.FAILED:
             draft.finish_reason = Message.FinishReason.ERROR

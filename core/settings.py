@@ -117,6 +117,7 @@ DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASE_MAX_SESSIONS = env.int("DATABASE_MAX_SESSIONS", default=100)  # per process; a caller waits for a free one
 DATABASE_SESSION_WAIT_SECONDS = env.float("DATABASE_SESSION_WAIT_SECONDS", default=15.0)
 DATABASE_SESSION_IDLE_SECONDS = env.float("DATABASE_SESSION_IDLE_SECONDS", default=30.0)  # kept between uses; 0: no
+DATABASE_RESTART_WAIT_SECONDS = env.float("DATABASE_RESTART_WAIT_SECONDS", default=10.0)  # for a server to come back
 WEB_THREADS = env.int("WEB_THREADS", default=16)  # of a web process, for all its requests; each needs a session
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 REDIS_MAX_CONNECTIONS = env.int("REDIS_MAX_CONNECTIONS", default=32)  # per process; a caller waits for a free one

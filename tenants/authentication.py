@@ -1,11 +1,13 @@
 """Who calls the API: the tenant, or the platform's operator, behind the ``X-API-Key`` header."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from core.database import outlast
 from core.requests import bind_tenant
 from tenants.models import APIKey, Tenant
 
@@ -35,7 +37,7 @@ class APIKeyAuthentication(BaseAuthentication):
         text = request.headers.get(HEADER)
         if text is None:
             return None
-        key = APIKey.objects.find(text)
+        key = outlast(partial(APIKey.objects.find, text))
         if key is None:
             raise AuthenticationFailed("The API key is not valid or has been revoked.")
         bind_tenant(key.tenant_id)

@@ -1,10 +1,14 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db.backends.postgresql import base
 
+from core.postgres.restarts import Patience
 from core.postgres.sessions import Sessions, of_this_process
+
+patience = Patience()
 
 
 def sessions() -> Sessions:
@@ -24,15 +28,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._session_key: tuple[Any, ...] = ()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Take a session.
+        """Take a session; of a server that is being restarted, once it is back.
 
         Raises:
             NoFreeSessionError: if none became free in DATABASE_SESSION_WAIT_SECONDS.
         """
         self._session_key = tuple(conn_params.items())
+        super_connect = super().get_new_connection
         session, self._give_permit_back = sessions().take(
             self._session_key,
-            lambda: super(DatabaseWrapper, self).get_new_connection(conn_params),
+            lambda: patience.open(partial(super_connect, conn_params), settings.DATABASE_RESTART_WAIT_SECONDS),
             settings.DATABASE_SESSION_WAIT_SECONDS,
         )
         return session
