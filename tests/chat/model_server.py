@@ -33,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.calls += 1
-        self.server.prompts.append(body["messages"])
+        self.prompt = body["messages"]
+        self.server.prompts.append(self.prompt)
         try:
             getattr(self, f"model_{body['model']}")()
         except OSError:
@@ -45,6 +46,16 @@ class Handler(BaseHTTPRequestHandler):
         for word in WORDS:
             self.say(word)
         self.complete()
+
+    def model_counts(self):
+        self.begin()
+        self.say("Within 30 days [1].")
+        self.complete(usage={"prompt_tokens": 321, "completion_tokens": 7})
+
+    def model_miscounts(self):
+        self.begin()
+        self.say("Within 30 days [1].")
+        self.complete(usage={"prompt_tokens": -1, "completion_tokens": "many"})
 
     def model_unknowing(self):
         self.begin()
@@ -72,11 +83,23 @@ class Handler(BaseHTTPRequestHandler):
     def model_status500(self):
         self.send_error(500)
 
-    def model_status429(self):
+    def model_as_asked(self):
+        """Behave as the last word of the question says."""
+        words = reversed(self.prompt[-1]["content"].split())
+        getattr(self, next(name for word in words if hasattr(self, name := f"model_{word}")))()
+
+    def model_status429(self, retry_after="1"):
         self.send_response(429)
-        self.send_header("Retry-After", "1")
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def model_status429_for_long(self):
+        self.model_status429("3600")
+
+    def model_status429_without_a_time(self):
+        self.model_status429("")
 
     def model_status401(self):
         self.send_error(401)
@@ -129,10 +152,14 @@ class Handler(BaseHTTPRequestHandler):
         chunk["choices"] = [{"index": 0, "delta": {"content": text}, "finish_reason": None}]
         self.raw(f"data: {json.dumps(chunk)}\n\n".encode())
 
-    def complete(self):
+    def complete(self, usage=None):
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
-        chunk["choices"] = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-        self.raw(f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode())
+        self.raw(
+            f"data: {json.dumps(chunk | {'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n".encode()
+        )
+        if usage:
+            self.raw(f"data: {json.dumps(chunk | {'choices': [], 'usage': usage})}\n\n".encode())
+        self.raw(b"data: [DONE]\n\n")
 
     def raw(self, data):
         self.wfile.write(data)
