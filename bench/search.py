@@ -129,8 +129,7 @@ def _best_of_all(tenant: Tenant, terms: list[str]) -> list[int]:
     """Return BM25's best of all passages that hold any of the words."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, word_count, (SELECT jsonb_object_agg(lexeme, weights) FROM unnest(search_vector) "
-            "WHERE lexeme = ANY(%(terms)s)) FROM tenant_knowledge "
+            f"SELECT id, word_count, {text_search.MARKS} FROM tenant_knowledge chunk "  # noqa: S608 -- a constant
             "WHERE tenant_id = %(tenant)s AND search_vector @@ %(query)s::tsquery",
             {"terms": terms, "tenant": tenant.pk, "query": " | ".join(f"'{term}'" for term in terms)},
         )

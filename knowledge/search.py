@@ -17,10 +17,10 @@ from tenants.models import Tenant
 
 QUERY_WORDS_MAX = 32
 SPARE = 20  # passages read beyond the limit, for those that repeat or have just gone
-# Measured in docs/knowledge.md. A first rank is worth 1/11, a highest score 1/10: the rank says who is ahead, the
-# score how far, and two passages that each lead one list do not tie.
+# Measured in docs/quality.md. A first rank is worth 1/11, a highest score 1: the score says how far one is ahead, the
+# rank keeps a list whose scores lie close together from being overruled.
 RRF_K = 10
-SCORE_WEIGHT = 0.1
+SCORE_WEIGHT = 1.0
 
 logger = logging.getLogger(__name__)
 

@@ -72,6 +72,14 @@ def test_a_large_tenants_size_is_estimated_and_a_word_it_lacks_weighs_most(large
     assert hits.coverage(["printer"]) < 0.1
 
 
+def test_words_that_follow_each_other_as_in_the_question_count_more_than_apart(db):
+    texts = ["red apples and a green car", "a red car and green apples", "filler one", "filler two"]
+    tenant = make_tenant("pairs", texts)
+
+    assert texts_of(text_search.find(tenant=tenant, terms=["red", "car"]))[0] == texts[1]
+    assert texts_of(text_search.find(tenant=tenant, terms=["green", "car"]))[0] == texts[0]
+
+
 def test_a_question_without_words_tells_the_size_alone(large):
     hits = text_search.find(tenant=large, terms=[])
 
