@@ -9,15 +9,14 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
-from django.conf import settings
-
-from chat.answering import not_found
+from chat.answering import likeness, not_found
 from chat.answering.pieces import Citation, Ending, Piece, Sources, Text, cite
 from chat.answering.sentences import Unit, units_of
 from chat.models import Message
 from knowledge.search import Passage
-from knowledge.text import language_of, normalise, words
+from knowledge.text import normalise, words
 
 MODEL = "extractive"
 
@@ -28,17 +27,6 @@ OTHER_PAGE_SHARE = 0.9  # … and nearer still if it is of another page
 HEADING_SHARE = 0.5  # a question word in the heading above counts half
 NEAR_WORD_SHARE = 0.7  # another form of the same word: «بازگردانم» and «بازگردانید», "install" and "installation"
 NEAR_WORD_PREFIX = 4
-ANSWERS_FROM = 0.45  # the least share of the question's words that a sentence and its headings must cover
-PASSAGE_COVERS_FROM = 0.6
-LEAST_SHARE = 0.2  # enough where some passage means the same as the question …
-MEANS_THE_SAME_FROM = 0.85  # … by its cosine (multilingual-e5-small: other topics stay below 0.83) …
-PASSAGE_COVERS_SOME = 0.4  # … or its words are in this passage
-# What tells questions that are answered here from others: a logistic model of three features, written as a sum with the
-# cosine. The cosines are multilingual-e5-small's; Persian ones lie higher. Source: 960 questions of PQuAD, PersianQA,
-# SQuAD 2.0. Of questions on other articles that are answered it refuses 3 % (fa) and 7 % (en): docs/quality.md.
-LIKENESS_OF_COVERS = 0.064
-LIKENESS_OF_COVERAGE = 0.010
-LIKE_FROM = {"fa": 0.890, "en": 0.860}
 CHARS_MAX = 1500
 SUBJECT_CHARS = 24  # where a sentence that defines a word has that word
 STUB_CHARS = 22  # "See also."
@@ -83,7 +71,7 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
         passage = group[0].passage
         best = max(group, key=lambda scored: (scored.unit.kind != "code", scored.score))
         n = len(citations) + 1
-        citations.append(cite(n, passage, best.unit.text))
+        citations.append(cite(n, passage, _quote(best, group)))
         yield Sources([*citations])
         yield from _paragraph(group, n)
     yield Ending(Message.FinishReason.ANSWERED)
@@ -96,7 +84,7 @@ def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:
     if not able:
         return []
     best = max(able, key=lambda candidate: candidate.score)
-    if not _may_answer(question, best, passages):
+    if not likeness.may_answer(question, covers=best.covers, best=best.passage, passages=passages):
         return []
     asks_steps = bool(_ASKS_STEPS.search(normalise(question)))
     chosen = [*_what_it_leans_on(best, scored), best, *_what_it_opens(best, scored)]
@@ -111,21 +99,6 @@ def choose(question: str, passages: Sequence[Passage]) -> list[Scored]:
         if _length(chosen) < CHARS_MAX:
             chosen += [candidate, *_what_it_opens(candidate, scored)]
     return chosen
-
-
-def _may_answer(question: str, best: Scored, passages: Sequence[Passage]) -> bool:
-    """Tell whether the best unit is about what the question asks, as far as words and cosine can tell."""
-    nearest = max(passage.cosine or 0.0 for passage in passages)
-    has_all = all(passage.cosine is not None for passage in passages)  # after a crawl some have none yet
-    if has_all and not settings.EMBEDDING_BASE_URL:
-        likeness = nearest + LIKENESS_OF_COVERS * best.covers + LIKENESS_OF_COVERAGE * best.passage.coverage
-        if likeness < LIKE_FROM[language_of(question)]:
-            return False
-    if best.covers >= ANSWERS_FROM or best.passage.coverage >= PASSAGE_COVERS_FROM:
-        return True
-    return best.covers >= LEAST_SHARE and (
-        nearest >= MEANS_THE_SAME_FROM or best.passage.coverage >= PASSAGE_COVERS_SOME
-    )
 
 
 def score(question: str, passages: Sequence[Passage]) -> list[Scored]:
@@ -239,6 +212,16 @@ def _by_page(chosen: Sequence[Scored]) -> list[list[Scored]]:
     for scored in chosen:
         pages.setdefault(scored.passage.url, []).append(scored)
     return [sorted(group, key=lambda scored: (scored.rank, scored.place)) for group in pages.values()]
+
+
+def _quote(best: Scored, group: Sequence[Scored]) -> str:
+    """Return the best unit with those said right before and after it: a true part of the page that supports all."""
+    said = {other.place: other.unit for other in group if other.passage is best.passage and other.unit.kind != "code"}
+    if best.place not in said:
+        return best.unit.text
+    first = next(place for place in count(best.place, -1) if place - 1 not in said)
+    last = next(place for place in count(best.place) if place + 1 not in said)
+    return best.passage.content[said[first].start : said[last].end]
 
 
 def _paragraph(group: Sequence[Scored], n: int) -> Iterator[Text]:

@@ -70,6 +70,15 @@ def test_the_sentence_that_answers_is_quoted_with_its_page():
     assert reason == "answered"
 
 
+def test_the_quote_holds_every_sentence_that_leans_on_it():
+    page = passage("Ann Lee founded Acme. She sold Acme to Borg in 2001. The weather was fine.")
+
+    text, citations, _reason = answered("Who sold Acme to Borg?", page)
+
+    assert text == "Ann Lee founded Acme. She sold Acme to Borg in 2001. [1]"
+    assert citations[0]["quote"] == "Ann Lee founded Acme. She sold Acme to Borg in 2001."
+
+
 def test_code_comes_with_the_sentence_that_announces_it():
     text, _citations, _reason = answered("How do I install Acme?", passage(GUIDE))
 
@@ -141,6 +150,15 @@ def test_words_alone_do_not_answer_where_the_meaning_is_another(cosine, reason):
     found = replace(passage("Cats sleep all day in the shop."), cosine=cosine)
 
     assert answered("When do cats sleep?", found)[2] == reason
+
+
+@pytest.mark.parametrize(("year", "reason"), [("1999", "answered"), ("۱۹۹۹", "answered"), ("1989", "not_found")])
+def test_a_passage_without_the_year_asked_about_answers_less_readily(year, reason):
+    from dataclasses import replace
+
+    found = replace(passage("Acme opened a shop in Ahvaz in 1999."), cosine=0.83)
+
+    assert answered(f"Did Acme open a shop in Ahvaz in {year}?", found)[2] == reason
 
 
 def test_the_cosines_of_an_endpoints_model_are_not_judged_by_the_wheels(settings):
