@@ -10,7 +10,8 @@ Only half of the articles is asked about; the other half is for tuning (docs/qua
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,13 @@ from chat.models import Message
 from knowledge.errors import EmbeddingUnavailableError
 from knowledge.models import Document
 from knowledge.search import search
-from knowledge.text import normalise
+from knowledge.text import normalise, words
 from tenants.models import Tenant
 
 TOP = 10
 RECALL_AT = (1, 5, 10)
 LANGUAGES = ("fa", "en")
+_CITES = re.compile(r"(?<!\\)\[(\d+)\]")  # a bracket of the page's own is written \[1\]
 
 
 def main(here: World) -> None:
@@ -82,6 +84,7 @@ def _measure(tenant: Tenant, asked: question_sets.Asked) -> dict[str, Any]:
         "refused_other_subject": _share([answer.is_refusal for answer in far]),
         "citations": sum(answer.citations for answer in (*answered, *near, *far)),
         "false_citations": sum(answer.false_citations for answer in (*answered, *near, *far)),
+        "quote_support": _share([share for answer in (*answered, *near, *far) for share in answer.support]),
     }
 
 
@@ -100,6 +103,7 @@ class Answered:
     holds_gold: bool
     citations: int
     false_citations: int
+    support: list[float]  # of each statement that cites: the share of its words in the quote
 
 
 def _answer(tenant: Tenant, question: Question) -> Answered:
@@ -115,12 +119,23 @@ def _answer(tenant: Tenant, question: Question) -> Answered:
             case Ending(finish_reason=ended):
                 reason = ended
     said, golds = _plain(text), [_plain(gold) for gold in question.golds]
+    is_refusal = reason == Message.FinishReason.NOT_FOUND
     return Answered(
-        is_refusal=reason == Message.FinishReason.NOT_FOUND,
-        holds_gold=reason != Message.FinishReason.NOT_FOUND and any(gold in said for gold in golds),
+        is_refusal=is_refusal,
+        holds_gold=not is_refusal and any(gold in said for gold in golds),
         citations=len(citations),
         false_citations=sum(not _stands(tenant, citation["url"], citation["quote"]) for citation in citations),
+        support=[] if is_refusal else list(_support(text, {str(one["n"]): one["quote"] for one in citations})),
     )
+
+
+def _support(text: str, quotes: Mapping[str, str]) -> Iterator[float]:
+    """Yield for each statement of the text the share of its words that the quote it cites has."""
+    statements = _CITES.split(text)
+    for statement, number in zip(statements[::2], statements[1::2], strict=False):
+        said, quoted = words(statement), set(words(quotes[number]))
+        if said:
+            yield sum(word in quoted for word in said) / len(said)
 
 
 def _stands(tenant: Tenant, url: str, quote: str) -> bool:

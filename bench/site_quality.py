@@ -5,12 +5,14 @@ FILE holds {site, file, lang, text} a line: the main text of a page by the site'
 
 import json
 import lzma
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from bench.crawl import crawl
 from bench.world import World
+from crawl.models import Page
 from knowledge.models import Document
 from knowledge.text import normalise
 
@@ -18,31 +20,50 @@ GRAM = 4  # words
 
 
 def measure(here: World, sites: Path, truth: Path) -> dict[str, dict[str, Any]]:
-    """Crawl the sites that the file speaks of and return, by language, ``pages_recall`` and ``extraction_f1``."""
+    """Crawl the sites that the file speaks of and return what was found of each language's pages.
+
+    A page counts as found if its text is stored, under its own address or, where several have the same text, another's.
+    ``pages_repeated`` is the share of stored pages that repeat another's words, ``pages_junk`` of those that the file
+    does not know: lists of links, mostly.
+    """
     rows = _rows(truth)
     folders = sorted({folder for row in rows for folder in sites.rglob(row["site"]) if folder.is_dir()})
     _server, address = here.start_server(
         "site", "bench.large_site:application", BENCH_FOLDERS=":".join(str(folder) for folder in folders)
     )
     crawl(here, address, {"OUTBOUND_ALLOWED_HOSTS": address.removeprefix("http://")})
-    stored = {
-        _key(url.removeprefix(address)): content for url, content in Document.objects.values_list("url", "content")
-    }
-    found: dict[str, list[bool]] = defaultdict(list)
-    scores: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        content = stored.get(_key(f"/{row['file']}"))
-        found[row["lang"]].append(content is not None)
-        if content is not None:
-            scores[row["lang"]].append(_f1(content, row["text"]))
+    stored = {_key(document.url.removeprefix(address)): document for document in Document.objects.all()}
+    folded = Page.objects.exclude(duplicate_of=None).values_list("url", flat=True)
+    known = stored.keys() | {_key(url.removeprefix(address)) for url in folded}
+    true = {_key(f"/{row['file']}"): row for row in rows}
     return {
-        language: {
-            "true_pages": len(pages),
-            "pages_recall": round(sum(pages) / len(pages), 3),
-            "extraction_f1": round(sum(scores[language]) / max(len(scores[language]), 1), 3),
-        }
-        for language, pages in found.items()
+        language: _figures(
+            {key: row["text"] for key, row in true.items() if row["lang"] == language},
+            {key: document.content for key, document in stored.items() if _language(key, document, true) == language},
+            known,
+        )
+        for language in sorted({row["lang"] for row in rows})
     }
+
+
+def _language(key: str, document: Document, true: Mapping[str, dict[str, Any]]) -> str:
+    return true[key]["lang"] if key in true else document.language
+
+
+def _figures(true: Mapping[str, str], stored: Mapping[str, str], known: Set[str]) -> dict[str, Any]:
+    scores = [_f1(stored[key], text) for key, text in true.items() if key in stored]
+    texts = Counter(" ".join(normalise(content).split()) for content in stored.values())
+    return {
+        "true_pages": len(true),
+        "pages_recall": _share(len(true.keys() & known), len(true)),
+        "pages_repeated": _share(len(stored) - len(texts), len(stored)),
+        "pages_junk": _share(len(stored.keys() - true.keys()), len(stored)),
+        "extraction_f1": _share(sum(scores), len(scores)),
+    }
+
+
+def _share(part: float, whole: int) -> float:
+    return round(part / max(whole, 1), 3)
 
 
 def _rows(truth: Path) -> list[dict[str, Any]]:
