@@ -7,9 +7,10 @@ from celery import Celery, signals
 from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore
 
-import core.brownout  # workers follow both
+import core.brownout  # workers follow all three
 import core.priority
-import core.requests  # noqa: F401 -- its receivers must be the first: they complete what others read
+import core.requests
+import core.turns  # noqa: F401 -- those of core.requests must be the first: they complete what others read
 from core import broker, memory, waits
 from core.health.worker import HealthFile, QueueSeparation, StuckWatch
 

@@ -31,11 +31,13 @@ def headers_for(tenant_id: Any) -> dict[str, str]:
     return {"tenant_id": str(tenant_id)} if tenant_id else {}
 
 
-def publish(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> bool:
+def publish(
+    task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None, level: int = 0
+) -> bool:
     """Publish now; False, and a log line, if the broker is away: what waits for the task is sent again by its row.
 
     ``kwargs`` holds ids only. Without a tenant it is the platform's task, or that of the request's or task's tenant.
-    A task that imports the caller is given by its name.
+    A task that imports the caller is given by its name. ``level`` is one of `queues.LEVELS`: the least goes first.
     """
     name, send = (
         (task, partial(current_app.send_task, task)) if isinstance(task, str) else (task.name, task.apply_async)
@@ -46,6 +48,7 @@ def publish(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, 
             task_id=task_id and str(task_id),
             headers=headers_for(tenant_id),
             retry_policy=RETRY_POLICY,
+            priority=level,
         )
     except BROKER_ERRORS as exc:
         log.warning("task could not be sent to the workers", task_name=name, error=type(exc).__name__)
@@ -53,12 +56,14 @@ def publish(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, 
     return True
 
 
-def send(task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None) -> str:
+def send(
+    task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None, level: int = 0
+) -> str:
     """Publish once the transaction has committed, as `publish` does, and return the task's id at once."""
     chosen = str(task_id or uuid.uuid4())
 
     def ring() -> None:  # no partial: Django logs what a robust callback raises under its name
-        publish(task, kwargs, tenant_id=tenant_id, task_id=chosen)
+        publish(task, kwargs, tenant_id=tenant_id, task_id=chosen, level=level)
 
     transaction.on_commit(ring, robust=True)
     return chosen

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from core import outbound
 from core.outbound import Fetched, OutboundError
-from core.turns import Turn, others_wait
+from core.turns import Turn
 from crawl import hosts
 
 WAIT_INSIDE_SLICE_SECONDS = 2.0
@@ -82,7 +82,7 @@ class _Burst:
     is_stopped: bool = False
 
     def fetch(self, request: Request, *, is_first: bool = False) -> Fetched | OutboundError | None:
-        if self.is_stopped or not (is_first or self.turn.seconds_left() > 0):
+        if self.is_stopped or not (is_first or self.turn.goes_on()):
             return None
         try:
             fetched = outbound.fetch(
@@ -106,6 +106,6 @@ def _wait_for_turn(turn: Turn, name: str) -> None:
     while wait := hosts.acquire(name):
         waited += wait
         is_long = waited > min(WAIT_INSIDE_SLICE_SECONDS, turn.seconds_left())
-        if is_long or (waited > WAIT_BEFORE_OTHERS_SECONDS and others_wait()):
+        if is_long or (waited > WAIT_BEFORE_OTHERS_SECONDS and turn.others_wait()):
             raise NotYetError(timezone.now() + timedelta(seconds=wait))
         time.sleep(wait)

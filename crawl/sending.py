@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.db.models import F
 from django.utils import timezone
 
-from core import enqueue
+from core import enqueue, turns
 from crawl import uploading
 from crawl.models import CrawlRun, Page
 
@@ -39,7 +39,9 @@ def send_pages(pages: Sequence[Page]) -> None:
 
 
 def _after_commit(name: str, tenant_id: object, **kwargs: object) -> None:
-    enqueue.send(name, kwargs, tenant_id=tenant_id)  # by name: the tasks import this module
+    enqueue.send(
+        name, kwargs, tenant_id=tenant_id, level=turns.level_of(tenant_id)
+    )  # by name: the tasks import this module
 
 
 def send_uploads(limit: int = UPLOADS_MAX) -> int:
@@ -47,7 +49,8 @@ def send_uploads(limit: int = UPLOADS_MAX) -> int:
     uploads = uploading.take_due(limit=limit)
     for sent, upload in enumerate(uploads):
         kwargs = {"upload_id": str(upload.pk)}
-        if not enqueue.publish("crawl.read_upload_task", kwargs, tenant_id=upload.tenant_id):
+        level = turns.level_of(upload.tenant_id)
+        if not enqueue.publish("crawl.read_upload_task", kwargs, tenant_id=upload.tenant_id, level=level):
             uploading.give_back(uploads[sent:])
             return sent
     return len(uploads)

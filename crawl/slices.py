@@ -9,7 +9,7 @@ from django.utils import timezone
 from core import brownout
 from core.jobs import CLAIMS_MAX, kept
 from core.outbound import BadResponseError, Fetched, OutboundError, UnreachableError, parse_target
-from core.turns import Turn, others_wait
+from core.turns import Turn
 from crawl import answers, fetching, finishing, frontier, hosts, missing, processing, robots, sending, sitemaps
 from crawl.fetching import NotYetError
 from crawl.models import CrawlRun, Page
@@ -43,7 +43,11 @@ class LeaseLostError(Exception):
 def run_slice(run: CrawlRun) -> None:
     """Work on a claimed run for a slice's time, then pass it on: to the next slice, to a pause, or to its end."""
     is_first = run.ticket == 1
-    turn = Turn(settings.CRAWL_SLICE_SECONDS, shared_seconds=FIRST_TURN_SECONDS if is_first else None)
+    turn = Turn(
+        settings.CRAWL_SLICE_SECONDS,
+        tenant_id=run.tenant_id,
+        shared_seconds=FIRST_TURN_SECONDS if is_first else None,
+    )
     try:
         pause = _work(run, turn)
     except LeaseLostError:
@@ -168,7 +172,7 @@ def _do_pages(run: CrawlRun, turn: Turn) -> Pause | None:
     pages ahead. Otherwise the slice does it all itself: then a run has a single message in line, however large it is.
     """
     unprocessed = frontier.unprocessed_count(run)  # counted first: a page adds its links before it leaves this count
-    is_helped = not others_wait()
+    is_helped = not turn.others_wait()
     room = brownout.window(UNPROCESSED_MAX if is_helped else hosts.BURST_PAGES) - unprocessed
     pages = frontier.next_pages(run, min(room, hosts.burst(run.website.root_url))) if room > 0 else []
     if pages:

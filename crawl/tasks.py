@@ -55,7 +55,7 @@ def process_page_content(*, page_ids: Sequence[int] = (), page_id: int | None = 
     if not pages:
         return False
     with kept(pages[0]):
-        left, bugs = processing.process(pages, Turn(settings.CRAWL_SLICE_SECONDS))
+        left, bugs = processing.process(pages, Turn(settings.CRAWL_SLICE_SECONDS, tenant_id=pages[0].tenant_id))
     frontier.give_back(left)
     if pages[0].run is not None:
         processing.wake(pages[0].run)

@@ -5,6 +5,7 @@ are on the queue at a time, so ten thousand pages of one stand neither before th
 crawl. Whoever finishes one sends the next: of a tenant that has none on the queue, then of the one with least to do.
 """
 
+import json
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,9 +14,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from core import brownout
+from core import brownout, turns
 from core.states import State
-from core.turns import Turn, others_wait
+from core.turns import Turn
 from knowledge import embeddings, indexing, search_model, version
 from knowledge.models import Chunk, Document, Place, SyncItem
 
@@ -24,15 +25,27 @@ RETRY_FACTOR = 4  # 10 s, 40 s, 160 s, 640 s: an hour of outage is not survived 
 
 _MANY_WAITING = 50  # documents; a tenant with more counts as having so many
 _TAKING_LOCK = 0x73796E63  # of this module alone
-SHARED_BATCH = 4  # passages, half a second's work, after which a task looks whether others wait
+SHARED_BATCH = 2  # passages, a quarter of a second's work, after which a task looks whether others wait
 
-# One document of each tenant; ties in random order, so that a short limit leaves nobody out for long.
+# One document of each tenant; ties in random order, so that a short limit leaves nobody out for long. Only documents of
+# tenants that are as urgent take up room: those of others, which are further behind in the broker, hold nobody up.
 _TAKE_DUE = """
-    WITH due AS (
+    WITH tenant AS MATERIALIZED (
+        SELECT id, coalesce((%(levels)s::jsonb ->> coalesce(version_of_id, id)::text)::int, 0) AS level
+        FROM tenants_tenant
+    ),
+    sent AS MATERIALIZED (
+        SELECT level FROM (
+            SELECT tenant_id FROM knowledge_syncitem WHERE state = 'queued' AND sent_at IS NOT NULL OR state = 'running'
+            UNION ALL
+            SELECT tenant_id FROM knowledge_fullsync WHERE state = 'queued' AND sent_at IS NOT NULL OR state = 'running'
+        ) job JOIN tenant ON tenant.id = tenant_id
+    ),
+    due AS (
         SELECT item.id
         FROM (
-            SELECT tenant.id
-            FROM tenants_tenant tenant
+            SELECT tenant.*, row_number() OVER (ORDER BY level, sent.count > 0, waiting.count, random()) AS place
+            FROM tenant
             CROSS JOIN LATERAL (
                 SELECT count(*) AS count FROM knowledge_syncitem
                 WHERE tenant_id = tenant.id AND (state = 'queued' AND sent_at IS NOT NULL OR state = 'running')
@@ -47,7 +60,6 @@ _TAKE_DUE = """
             ) waiting
             WHERE (%(tenant)s::uuid IS NULL OR tenant.id = %(tenant)s)
                 AND sent.count < %(window)s AND waiting.count > 0
-            ORDER BY sent.count > 0, waiting.count, random()
         ) tenant
         CROSS JOIN LATERAL (
             SELECT id FROM knowledge_syncitem
@@ -56,11 +68,9 @@ _TAKE_DUE = """
             LIMIT 1
             FOR UPDATE SKIP LOCKED
         ) item
-        LIMIT least(%(limit)s, greatest(%(tasks)s - (
-            SELECT count(*) FROM knowledge_syncitem WHERE state = 'queued' AND sent_at IS NOT NULL OR state = 'running'
-        ) - (
-            SELECT count(*) FROM knowledge_fullsync WHERE state = 'queued' AND sent_at IS NOT NULL OR state = 'running'
-        ), 0))
+        WHERE tenant.place <= %(tasks)s - (SELECT count(*) FROM sent WHERE sent.level <= tenant.level)
+        ORDER BY tenant.place
+        LIMIT %(limit)s
     )
     UPDATE knowledge_syncitem SET sent_at = statement_timestamp()
     FROM due WHERE knowledge_syncitem.id = due.id
@@ -75,6 +85,7 @@ def take_due(*, tenant_id: uuid.UUID | None = None, limit: int) -> list[uuid.UUI
         "window": brownout.window(settings.KNOWLEDGE_SYNC_WINDOW),
         "tasks": brownout.window(settings.KNOWLEDGE_SYNC_TASKS),
         "many": _MANY_WAITING,
+        "levels": json.dumps(turns.levels()),
     }
     taken: list[uuid.UUID] = []
     with transaction.atomic(), connection.cursor() as cursor:
@@ -134,13 +145,14 @@ def work_on(item: SyncItem) -> bool:
     Raises:
         EmbeddingError: if the model fails; what was made before stays.
     """
-    turn = Turn(settings.KNOWLEDGE_SYNC_SLICE_SECONDS)
+    customer_id = item.tenant.version_of_id or item.tenant_id
+    turn = Turn(settings.KNOWLEDGE_SYNC_SLICE_SECONDS, tenant_id=customer_id)
     with transaction.atomic():
         plan = search_model.plan(item.tenant_id)
     for place, model in plan:
         _copy_known_vectors(item, plan, place, model)
         missing = Chunk.objects.filter(document_id=item.document_id).without_vector(model)
-        while batch := list(missing.order_by("chunk_index").defer(*Chunk.LARGE)[: _batch_size()]):
+        while batch := list(missing.order_by("chunk_index").defer(*Chunk.LARGE)[: _batch_size(turn)]):
             for chunk, vector in zip(batch, embeddings.embed_passages(_texts(item, batch), model=model), strict=True):
                 place.put(chunk, model, vector)
             if not _save(item, plan, place, batch):
@@ -153,8 +165,8 @@ def work_on(item: SyncItem) -> bool:
     return True
 
 
-def _batch_size() -> int:
-    return min(brownout.window(embeddings.BATCH_MAX), SHARED_BATCH if others_wait() else embeddings.BATCH_MAX)
+def _batch_size(turn: Turn) -> int:
+    return min(brownout.window(embeddings.BATCH_MAX), SHARED_BATCH if turn.others_wait() else embeddings.BATCH_MAX)
 
 
 def _texts(item: SyncItem, chunks: list[Chunk]) -> list[str]:

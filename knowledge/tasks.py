@@ -5,7 +5,7 @@ import uuid
 
 from celery import Task, shared_task
 
-from core import enqueue
+from core import enqueue, turns
 from core.jobs import has_forgotten, kept, ring_each
 from core.states import State
 from knowledge import deleting, full_sync, sync_queue, vector_index
@@ -108,7 +108,9 @@ def send_full_syncs() -> int:
         run_id, tenant_id, stage = row
         task_id = run_id if stage == Stage.EMBEDDING else None
         kwargs = {"full_sync_id": str(run_id)}
-        return enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id)
+        return enqueue.publish(
+            trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id, level=turns.level_of(tenant_id)
+        )
 
     waiting = full_sync.take_due()
     sent = ring_each(waiting, ring)
@@ -132,8 +134,8 @@ def send_due(*, tenant_id: uuid.UUID | None = None, limit: int = SEND_LIMIT) -> 
     owners = dict(SyncItem.objects.filter(document_id__in=waiting).values_list("document_id", "tenant_id"))
 
     def ring(document_id: uuid.UUID) -> bool:
-        kwargs = {"document_id": str(document_id)}
-        return enqueue.publish(sync_embeddings_task, kwargs, tenant_id=owners.get(document_id))
+        kwargs, owner = {"document_id": str(document_id)}, owners.get(document_id)
+        return enqueue.publish(sync_embeddings_task, kwargs, tenant_id=owner, level=turns.level_of(owner))
 
     sent = ring_each(waiting, ring)
     sync_queue.give_back(waiting[sent:])

@@ -1,6 +1,7 @@
 """How full each queue is, how long its tasks wait and run, whether it is slowed for the chat, and who reads it."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from django.db.models import Count, Min, Q
@@ -39,8 +40,10 @@ def queue_reports() -> list[QueueReport]:
     """Return a report of each queue, most urgent first: one query, and some reads of Redis."""
     pipe = client().pipeline(transaction=False)
     for name in queues.NAMES:
-        pipe.llen(name)
-    lengths = dict(zip(queues.NAMES, pipe.execute(), strict=True))
+        for part in queues.lists_of(name):
+            pipe.llen(part)
+    counted = iter(pipe.execute())
+    lengths = {name: sum(islice(counted, len(queues.LEVELS))) for name in queues.NAMES}
     alive = [worker for worker in heartbeats.workers() if worker.is_alive]
     rows = {row["queue"]: row for row in _counts()}
     slowed = brownout.read().level

@@ -23,6 +23,7 @@ from django.utils import timezone
 from core.jobs import kept
 from core.outbound import FetchTimeoutError, OutboundError, fetch
 from core.states import State
+from core.turns import Turn
 from tenants import notices, outbox, signing
 from tenants.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
@@ -66,13 +67,13 @@ class Reply:
         return self.status is None
 
 
-def deliver_due(endpoint_id: uuid.UUID, *, seconds: float) -> None:
+def deliver_due(endpoint_id: uuid.UUID, *, seconds: float, tenant_id: uuid.UUID | None = None) -> None:
     """Send the endpoint's due deliveries, the longest due first, until none is left, it has to rest or time is up.
 
     Returns at once if enough others are sending to it.
     """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    turn = Turn(seconds, tenant_id=tenant_id)
+    while not turn.is_over():
         delivery = claim(endpoint_id)
         if delivery is None:
             return

@@ -10,6 +10,7 @@ from datetime import datetime
 from celery import shared_task
 from django.conf import settings
 
+from core import turns
 from core.enqueue import publish
 from core.jobs import kept
 from core.states import OPEN_STATES
@@ -34,7 +35,8 @@ def ring_for_delivery(delivery_id: uuid.UUID, endpoint_id: uuid.UUID, tenant_id:
     """Ring for the delivery's endpoint, unless a message for that is on its way; False if the broker is away."""
     if not delivering.take_bell(endpoint_id):
         return True
-    return publish(deliver_webhook_task, {"delivery_id": str(delivery_id)}, tenant_id=tenant_id)
+    level = turns.level_of(tenant_id)
+    return publish(deliver_webhook_task, {"delivery_id": str(delivery_id)}, tenant_id=tenant_id, level=level)
 
 
 @shared_task(
@@ -48,7 +50,8 @@ def deliver_webhook_task(*, delivery_id: str) -> None:
     if delivery is None:
         return
     delivering.hear_bell(delivery.endpoint_id)
-    delivering.deliver_due(delivery.endpoint_id, seconds=settings.WEBHOOK_SLICE_SECONDS)
+    seconds = settings.WEBHOOK_SLICE_SECONDS
+    delivering.deliver_due(delivery.endpoint_id, seconds=seconds, tenant_id=delivery.tenant_id)
     following = delivering.next_due(delivery.endpoint_id)
     if following is not None:
         ring_for_delivery(following, delivery.endpoint_id, delivery.tenant_id)

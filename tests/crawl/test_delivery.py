@@ -293,8 +293,7 @@ def test_a_slice_that_nobody_waits_for_does_the_pages_itself_and_asks_for_help(w
 
 
 def test_while_others_wait_a_run_has_one_message_in_line_and_takes_short_turns(website, sent, work, monkeypatch):
-    monkeypatch.setattr(slices, "others_wait", lambda: True)
-    monkeypatch.setattr(turns, "others_wait", lambda: True)
+    monkeypatch.setattr(turns, "others_wait", lambda _level: True)
     monkeypatch.setattr(turns, "SHARED_SECONDS", 0)
     monkeypatch.setattr(slices, "FIRST_TURN_SECONDS", 0)
     run = services.start_crawl(website=website)

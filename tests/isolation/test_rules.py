@@ -74,7 +74,10 @@ def test_a_chat_gives_up_before_its_message_is_delivered_again():
 
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_no_task_is_rate_limited_or_prioritised_or_retried_much_later(name):
-    """All three park messages in a worker's memory, where a kill loses them, or reorder the queues."""
+    """All three park messages in a worker's memory, where a kill loses them, or reorder the queues.
+
+    `core.enqueue` alone gives a message a level, by whose turn it is.
+    """
     task = TASKS[name]
 
     assert task.rate_limit is None

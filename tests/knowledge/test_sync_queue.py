@@ -195,10 +195,28 @@ def test_documents_of_all_tenants_leave_slots_to_the_crawl_and_the_lightest_tena
     assert sent[4:] == [str(theirs[1].pk)]
 
 
+@pytest.mark.usefixtures("embedder")
+def test_a_tenant_that_has_had_much_lately_neither_comes_first_nor_takes_up_the_room_of_others(
+    store, tenant, stranger, sent, monkeypatch
+):
+    monkeypatch.setattr(django_settings, "KNOWLEDGE_SYNC_TASKS", 2)
+    monkeypatch.setattr(turns, "levels", lambda: {str(tenant.pk): 9})
+    documents = [store(tenant, f"{URL}{n}", f"text {n}") for n in range(4)]
+    theirs = [store(stranger, f"{URL}{n}", f"mine {n}") for n in range(3)]
+    assert sent == [str(document.pk) for document in [*documents[:2], *theirs[:2]]]
+
+    run(documents[0])
+    run(documents[1])
+    assert sent[4:] == []
+    run(theirs[0])
+    assert sent[4:] == [str(theirs[2].pk)]
+    run(theirs[1])
+    assert sent[5:] == [str(documents[2].pk)]
+
+
 def test_a_long_document_gives_its_slot_back_once_others_wait(store, tenant, embedder, sent, monkeypatch):
-    monkeypatch.setattr(turns, "others_wait", lambda: True)
+    monkeypatch.setattr(turns, "others_wait", lambda _level: True)
     monkeypatch.setattr(turns, "SHARED_SECONDS", 0)
-    monkeypatch.setattr(sync_queue, "others_wait", lambda: True)
     text = "\n\n".join(f"## Part {number}\n\n{'word ' * 180}{number}" for number in range(10))
     document = store(tenant, URL, text)
     run(document)
