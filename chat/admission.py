@@ -8,6 +8,7 @@ question is taken, and whatever was taken is a row in Postgres and gets its answ
 
 import time
 import uuid
+from bisect import bisect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +20,7 @@ from redis import RedisError
 
 from chat.errors import TooBusyError
 from chat.stream import WAITING
+from core import queues
 from core.redis import Breaker, client
 from tenants.models import Tenant
 
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 FORGOTTEN_AFTER_SECONDS = 30.0  # a worker that died between taking and beginning must not lock anybody out
 RETRY_AFTER_SECONDS = 2
 REMEMBERED_SECONDS = 0.25
+LEVEL_WAITING = (3, 7, 13)  # of a tenant's questions, from which on the next is rung for at the next level
 
 _TAKE = """
 local total, mine = 0, 0
@@ -43,42 +46,45 @@ end
 if total >= tonumber(ARGV[6]) or mine >= tonumber(ARGV[7]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
-return 1
+return mine + 1
 """
 _breaker = Breaker()
 
 
 @contextmanager
-def place(*, tenant: Tenant, message_id: uuid.UUID) -> Iterator[None]:
+def place(*, tenant: Tenant, message_id: uuid.UUID) -> Iterator[int]:
     """Take a place for the question; if the block fails it is free again, else the worker that begins frees it.
 
-    One tenant fills at most its share of the room, so a rush at one leaves the others' doors open.
+    One tenant fills at most its share of the room, so a rush at one leaves the others' doors open. Gives the level to
+    ring at: a tenant's first questions come before the further ones of all, so that nobody stands behind a rush.
 
     Raises:
         TooBusyError: if as many questions wait already as may.
     """
-    is_taken = bool(settings.CHAT_WAITING_MAX) and not _breaker.is_open and _take(tenant, message_id)
+    has_room = bool(settings.CHAT_WAITING_MAX) and not _breaker.is_open
+    waiting = _take(tenant, message_id) if has_room else 0
     try:
-        yield
+        yield queues.LEVELS[bisect(LEVEL_WAITING, waiting)]
     except BaseException:
-        if is_taken:
+        if waiting:
             _leave(message_id)
         raise
 
 
-def _take(tenant: Tenant, message_id: uuid.UUID) -> bool:
+def _take(tenant: Tenant, message_id: uuid.UUID) -> int:
+    """Return how many of the tenant's questions wait now, this one included; 0 if nobody knows."""
     now = time.time()
     arguments = [str(message_id), now, now - FORGOTTEN_AFTER_SECONDS, round(FORGOTTEN_AFTER_SECONDS), str(tenant.pk),
                  settings.CHAT_WAITING_MAX, settings.CHAT_WAITING_MAX_PER_TENANT]  # fmt: skip
     try:
-        has_room = _script()(keys=[WAITING], args=arguments)
+        waiting: int = _script()(keys=[WAITING], args=arguments)
     except (RedisError, OSError) as exc:
         _breaker.open()
         log.warning("every question is taken: Redis is away", error=type(exc).__name__)
-        return False
-    if not has_room:
+        return 0
+    if not waiting:
         raise TooBusyError(retry_after_seconds=RETRY_AFTER_SECONDS)
-    return True
+    return waiting
 
 
 def _leave(message_id: uuid.UUID) -> None:

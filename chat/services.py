@@ -53,10 +53,17 @@ def ask(
     if (user_id is None) == (member is None):
         raise AskerMissingError("Say who asks: user_id.")
     message_id = uuid.uuid4()
-    store = partial(
-        _store, message_id, tenant, question, user_id=user_id, member=member, conversation_id=conversation_id
-    )
-    with admission.place(tenant=tenant, message_id=message_id):
+    with admission.place(tenant=tenant, message_id=message_id) as level:
+        store = partial(
+            _store,
+            message_id,
+            tenant,
+            question,
+            user_id=user_id,
+            member=member,
+            conversation_id=conversation_id,
+            level=level,
+        )
         return outlast(store, again=lambda: Message.objects.filter(pk=message_id).first() or store())
 
 
@@ -68,6 +75,7 @@ def _store(
     user_id: str | None,
     member: User | None,
     conversation_id: uuid.UUID | str | None,
+    level: int,
 ) -> Message:
     with transaction.atomic():
         end_user = get_end_user(tenant=tenant, external_id=user_id) if user_id is not None else None
@@ -80,7 +88,7 @@ def _store(
             id=message_id, tenant=tenant, conversation=conversation, question=question, sent_at=timezone.now()
         )
         accounts.reserve(message, end_user)
-        transaction.on_commit(partial(_ring, message))
+        transaction.on_commit(partial(_ring, message, level))
     return message
 
 
@@ -157,6 +165,6 @@ def _conversation(
     return conversation
 
 
-def _ring(message: Message) -> None:
-    if not tasks.ring(message.pk, message.task_id, message.tenant_id):
+def _ring(message: Message, level: int) -> None:
+    if not tasks.ring(message.pk, message.task_id, message.tenant_id, level=level):
         Message.objects.filter(pk=message.pk, state=State.QUEUED).update(sent_at=None)

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from chat import cleaning, working
 from chat.models import Message
-from core import batches, enqueue
+from core import batches, enqueue, queues
 from core.continuing import GoesOn, later
 from core.database import outlast
 
@@ -49,9 +49,13 @@ def cleanup_old_conversations() -> dict[str, int]:
     return batches.run(cleaning.CONVERSATIONS)
 
 
-def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
-    """Tell the workers of a message; False if the broker is away, which the sweeper repairs."""
-    return enqueue.publish(answer_message_task, {"message_id": str(message_id)}, tenant_id=tenant_id, task_id=task_id)
+def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID, *, level: int = queues.LEVELS[1]) -> bool:
+    """Tell the workers of a message; False if the broker is away, which the sweeper repairs.
+
+    What is rung for later, because its tenant had no room, stands behind everybody's first questions.
+    """
+    kwargs = {"message_id": str(message_id)}
+    return enqueue.publish(answer_message_task, kwargs, tenant_id=tenant_id, task_id=task_id, level=level)
 
 
 def ring_next(tenant_id: uuid.UUID) -> None:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 import uvloop
@@ -37,6 +39,9 @@ class TaskPool(BasePool):
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()  # a loop itself holds its tasks only weakly
         self._changed = threading.Condition()
+        self._waiting: list[tuple[int, int, Callable[[], None]]] = []  # by level, then in the order of coming
+        self._number = count()
+        self._patient = 0  # threads that work on what is less urgent
 
     def on_start(self) -> None:
         self._executor = ThreadPoolExecutor(settings.ANSWER_THREADS, thread_name_prefix="work")
@@ -65,7 +70,33 @@ class TaskPool(BasePool):
     ) -> None:
         self._count(1)
         task = partial(apply_target, target, args, kwargs, accept_callback=accept_callback)
-        self._executor.submit(self._run, task, callback)
+        with self._changed:
+            heappush(self._waiting, (_level(args), next(self._number), partial(self._run, task, callback)))
+        self._executor.submit(self._run_waiting)
+
+    def _run_waiting(self) -> None:
+        """Run the most urgent that waits; what is less urgent never takes the last free thread."""
+        work = self._next()
+        if work is None:
+            return
+        level, run = work
+        try:
+            run()
+        finally:
+            if level:
+                with self._changed:
+                    self._patient -= 1
+                    has_more = bool(self._waiting)
+                if has_more:  # perhaps one that had to leave a thread free
+                    self._executor.submit(self._run_waiting)
+
+    def _next(self) -> tuple[int, Callable[[], None]] | None:
+        with self._changed:
+            if not self._waiting or (self._waiting[0][0] and self._patient >= max(settings.ANSWER_THREADS - 1, 1)):
+                return None
+            level, _number, run = heappop(self._waiting)
+            self._patient += level > 0
+            return level, run
 
     def _run(self, task: Callable[..., None], callback: Callback | None) -> None:
         """Run the task's function; tell Celery now, or let the loop go on with what is left."""
@@ -108,6 +139,12 @@ class TaskPool(BasePool):
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()  # type: ignore[misc]  # Celery defines it; its stubs do not
         return info | {"threads": settings.ANSWER_THREADS, "in-flight": self._in_flight}
+
+
+def _level(args: Any) -> int:
+    """Return the level (`core.queues.LEVELS`) of the message that a task came with."""
+    request: dict[str, Any] = args[2] if args and len(args) > 2 and isinstance(args[2], dict) else {}  # noqa: PLR2004
+    return int((request.get("delivery_info") or {}).get("priority") or 0)
 
 
 def _end(rest: Rest, value: Any, failure: BaseException | None, began_at: float, callback: Callback) -> None:

@@ -50,6 +50,16 @@ def test_a_tenant_is_refused_at_its_share_and_stores_nothing(tenant, other_tenan
     ask(other_tenant)
 
 
+def test_a_tenants_first_questions_stand_before_the_further_ones_of_all(tenant, other_tenant, settings, monkeypatch):
+    settings.CHAT_WAITING_MAX = settings.CHAT_WAITING_MAX_PER_TENANT = 20
+    levels = []
+    monkeypatch.setattr(tasks, "ring", lambda *_ids, level: levels.append(level) or True)
+    for asker in [tenant] * 8 + [other_tenant]:
+        ask(asker)
+
+    assert levels == [0, 0, 3, 3, 3, 3, 6, 6, 0]
+
+
 def test_all_tenants_together_are_refused_when_the_room_is_full(tenant, other_tenant, rung):
     for asker in (tenant, tenant, tenant, other_tenant, other_tenant):
         ask(asker)
