@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.conf import settings
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from core.jobs import Job, JobQuerySet, doubled_gap
+from core.postgres.columns import Columns
 from core.states import State
-from tenants.models import EndUser, TenantOwned, TenantOwnedQuerySet
+from tenants.models import EndUser, Tenant, TenantOwned, TenantOwnedQuerySet
 
 OPEN_STATES = (State.QUEUED, State.RUNNING)
 RESEND_GAP_MAX = timedelta(seconds=30)
@@ -53,6 +54,13 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
         """Queued messages for which no doorbell is on its way: refused for lack of room, or never sent."""
         return self.filter(state=State.QUEUED, sent_at=None)
 
+    def oldest_held(self, tenant_id: uuid.UUID) -> tuple[uuid.UUID, uuid.UUID] | None:
+        """Return the id and the task's id of the tenant's oldest `held` message; by hand, for every answer asks."""
+        with connection.cursor() as cursor:
+            cursor.execute(_OLDEST_HELD, [tenant_id])
+            row: tuple[uuid.UUID, uuid.UUID] | None = cursor.fetchone()
+        return row
+
     def unheard(self) -> Self:
         """Open messages that nobody works on although their doorbell was rung long enough ago."""
         free_since = models.Case(models.When(state=State.RUNNING, then=F("lease_until")), default=F("created_at"))
@@ -66,14 +74,10 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
         The room of a tenant is counted under a lock, so that parallel claims cannot overdraw it; a message refused
         for room becomes `held`.
         """
-        with transaction.atomic():
-            tenant_id = _lock_room_for(message_id)
-            if tenant_id is None:
-                return None
-            if self.leased().filter(tenant=tenant_id).count() >= settings.CHAT_ANSWERS_PER_TENANT:
-                self.filter(pk=message_id, state=State.QUEUED).update(sent_at=None)
-                return None
-            return self.take({"pk": message_id}, started_at=Now())
+        claimed = _claim(message_id)
+        if claimed is None:
+            self.filter(pk=message_id, state=State.QUEUED).update(sent_at=None)
+        return claimed
 
     def mark_sent(self, message_ids: list[uuid.UUID]) -> int:
         """Note that the doorbell of these held messages is rung now; returns how many were still held."""
@@ -134,6 +138,8 @@ class Message(TenantOwned, Job):
     held_tokens = models.PositiveIntegerField(default=0, db_default=0)  # reserved, until it is over
     cost_micros = models.PositiveBigIntegerField(default=0, db_default=0)  # millionths of the prices' currency
 
+    is_first = False  # in its conversation, as far as the claim knows
+
     objects: ClassVar = MessageQuerySet.as_manager()
 
     class Meta:
@@ -193,15 +199,51 @@ class CachedAnswer(TenantOwned):
         return f"{self.tenant} {self.key[:12]}"
 
 
-_LOCK_ROOM = """
-    SELECT tenant_id, pg_advisory_xact_lock(hashtextextended('chat answers ' || tenant_id, 0))
-    FROM chat_message WHERE id = %s AND state IN %s
+_OLDEST_HELD = """
+    SELECT id, task_id FROM chat_message WHERE tenant_id = %s AND state = 'queued' AND sent_at IS NULL
+    ORDER BY created_at LIMIT 1
 """
+_MESSAGE, _TENANT = Columns(Message, "message"), Columns(Tenant, "tenant")
+_CONVERSATION = Columns(Conversation, "conversation")
+# Both in one round trip, and so in one transaction; the second sees what others committed while the first waited.
+# What makes a message free and its claim's values are those of `JobQuerySet.take`.
+_CLAIM = f"""
+    SELECT pg_advisory_xact_lock(hashtextextended('chat answers ' || tenant_id, 0))
+    FROM chat_message WHERE id = %(id)s AND state IN %(open)s;
+    UPDATE chat_message message SET state = 'running', attempt = message.attempt + 1, lease_token = %(token)s,
+        lease_until = statement_timestamp() + %(lease)s, started_at = statement_timestamp()
+    FROM tenants_tenant tenant, chat_conversation conversation
+    WHERE message.id = %(id)s AND message.attempt < %(attempts)s
+        AND (message.state = 'queued' OR message.state = 'running' AND message.lease_until < statement_timestamp())
+        AND %(room)s > (
+            SELECT count(*) FROM chat_message other WHERE other.tenant_id = message.tenant_id
+            AND other.state = 'running' AND other.lease_until >= statement_timestamp()
+        )
+        AND tenant.id = message.tenant_id AND conversation.id = message.conversation_id
+    RETURNING {_MESSAGE}, {_TENANT}, {_CONVERSATION}, NOT EXISTS (
+        SELECT FROM chat_message earlier
+        WHERE earlier.conversation_id = message.conversation_id AND earlier.created_at < message.created_at
+    )
+"""  # noqa: S608 -- its parts are columns
 
 
-def _lock_room_for(message_id: uuid.UUID | str) -> uuid.UUID | None:
-    """Lock the room of the message's tenant and return that tenant's id; None if the message is over or unknown."""
+def _claim(message_id: uuid.UUID | str) -> Message | None:
+    """Claim the message as `JobQuerySet.take` does, if its tenant has room."""
+    values = {
+        "id": message_id,
+        "open": OPEN_STATES,
+        "token": uuid.uuid4(),
+        "lease": timedelta(seconds=settings.JOB_LEASE_SECONDS),
+        "attempts": MessageQuerySet.CLAIMS_MAX,
+        "room": settings.CHAT_ANSWERS_PER_TENANT,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK_ROOM, [message_id, OPEN_STATES])
+        cursor.execute(_CLAIM, values)
         row = cursor.fetchone()
-    return row[0] if row else None
+    if row is None:
+        return None
+    left = iter(row)
+    message = _MESSAGE.take(left)
+    message.tenant, message.conversation = _TENANT.take(left), _CONVERSATION.take(left)
+    message.is_first = next(left)
+    return message

@@ -22,6 +22,7 @@ from chat.errors import (
 from chat.models import Conversation, Message
 from chat.payload import message_body
 from core.database import outlast
+from core.postgres.columns import insert
 from core.states import State
 from tenants.models import EndUser, Tenant
 from tenants.services import get_end_user
@@ -81,12 +82,13 @@ def _store(
         end_user = get_end_user(tenant=tenant, external_id=user_id) if user_id is not None else None
         if conversation_id is None:
             title = question[:TITLE_MAX_CHARS]
-            conversation = Conversation.objects.create(tenant=tenant, end_user=end_user, member=member, title=title)
+            conversation = Conversation(tenant=tenant, end_user=end_user, member=member, title=title)
         else:
             conversation = _conversation(tenant, end_user, member, conversation_id)
-        message = Message.objects.create(
+        message = Message(
             id=message_id, tenant=tenant, conversation=conversation, question=question, sent_at=timezone.now()
         )
+        insert(*([conversation] if conversation._state.adding else []), message)
         accounts.reserve(message, end_user)
         transaction.on_commit(partial(_ring, message, level))
     return message

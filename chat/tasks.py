@@ -60,12 +60,6 @@ def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID, *, lev
 
 def ring_next(tenant_id: uuid.UUID) -> None:
     """Give the room that became free to the tenant's oldest message that was refused for lack of it."""
-    held = (
-        Message.objects.held()
-        .filter(tenant=tenant_id)
-        .order_by("created_at")
-        .only("pk", "task_id", "tenant_id")
-        .first()
-    )
-    if held is not None and Message.objects.mark_sent([held.pk]):
-        ring(held.pk, held.task_id, tenant_id)
+    held = Message.objects.oldest_held(tenant_id)
+    if held is not None and Message.objects.mark_sent([held[0]]):
+        ring(*held, tenant_id)

@@ -24,6 +24,8 @@ _RESERVE = """
     RETURNING id
 """
 _USE = """
+    UPDATE chat_message SET prompt_tokens = %(prompt)s, answer_tokens = %(answer)s, cost_micros = %(cost)s,
+        held_tokens = 0 WHERE id = %(message)s;
     INSERT INTO tenants_tokenday AS today (tenant_id, day, held, prompt_tokens, answer_tokens, cost_micros)
     VALUES (%(tenant)s, %(day)s, 0, %(prompt)s, %(answer)s, %(cost)s)
     ON CONFLICT (tenant_id, day) DO UPDATE SET held = greatest(today.held - %(held)s, 0),
@@ -76,12 +78,11 @@ def settle(message: Message) -> None:
     prompt = message.prompt_tokens if was_written else 0
     answer = estimated_tokens(message.answer)
     cost = prompt * settings.LLM_PROMPT_PRICE_PER_MILLION + answer * settings.LLM_ANSWER_PRICE_PER_MILLION
-    used = {"prompt": prompt, "answer": answer, "cost": round(cost), "held": message.held_tokens}
+    used = {"prompt": prompt, "answer": answer, "cost": round(cost), "held": message.held_tokens, "message": message.pk}
     with connection.cursor() as cursor:
         cursor.execute(_USE, used | {"tenant": message.tenant_id, "day": _day(message)})
     message.prompt_tokens, message.answer_tokens, message.cost_micros = prompt, answer, round(cost)
     message.held_tokens = 0
-    message.save(update_fields=["prompt_tokens", "answer_tokens", "cost_micros", "held_tokens"])
 
 
 def _hold(message: Message, tokens: int, limit: int) -> bool:

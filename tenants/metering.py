@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
+from core.postgres.columns import insert
 from tenants.errors import DailyLimitReachedError
 from tenants.models import DailyCounter, EndUser, LimitReset, Tenant, UsageEntry
 
@@ -70,7 +71,7 @@ def reserve(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID)
             user_counter = _take(tenant, end_user, day, end_user_limit(tenant, end_user), now)
         if limit is not None:  # the one row that all of a tenant's questions share: last, to hold it shortly
             tenant_counter = _take(tenant, None, day, limit, now)
-    return UsageEntry.objects.create(
+    entry = UsageEntry(
         id=question_id,
         tenant=tenant,
         end_user=end_user,
@@ -79,6 +80,8 @@ def reserve(*, tenant: Tenant, end_user: EndUser | None, question_id: uuid.UUID)
         tenant_counter=tenant_counter,
         asked_at=now,
     )
+    insert(entry)
+    return entry
 
 
 @transaction.atomic(savepoint=False)

@@ -50,6 +50,8 @@ these rules."""
 
 def earlier_turns(message: Message) -> list[Message]:
     """Return the conversation's last answered messages before this one, oldest first."""
+    if message.is_first:
+        return []
     earlier = Message.objects.filter(
         conversation=message.conversation_id, state=State.DONE, created_at__lt=message.created_at
     ).order_by("-created_at")

@@ -1,0 +1,48 @@
+"""Instances out of statements written by hand, and into them: for the few that run for every question.
+
+Django builds and compiles a query anew each time it runs, 0.5 to 1 ms of CPU; the statement itself takes 0.2.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connection, models
+
+M = TypeVar("M", bound=models.Model)
+
+
+class Columns(Generic[M]):
+    """A model's columns under an alias. What Django converts after reading, such as JSON, is left out: deferred."""
+
+    def __init__(self, model: type[M], alias: str) -> None:
+        self._model = model
+        fields = [field for field in model._meta.concrete_fields if not hasattr(field, "from_db_value")]
+        self._names = [field.attname for field in fields]
+        self._text = ", ".join(f'{alias}."{field.column}"' for field in fields)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def take(self, values: Iterator[Any]) -> M:
+        """Return the instance that the next values of a row are."""
+        return self._model.from_db(DEFAULT_DB_ALIAS, self._names, [next(values) for _name in self._names])
+
+
+def insert(*rows: models.Model) -> None:
+    """Insert the rows, in this order and in one round trip; their keys must be known beforehand."""
+    statements, values = [], []
+    for row in rows:
+        statements.append(_insertion(type(row)))
+        fields = row._meta.concrete_fields
+        values += [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(";".join(statements), values)
+    for row in rows:
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+
+@cache
+def _insertion(model: type[models.Model]) -> str:
+    columns = [f'"{field.column}"' for field in model._meta.concrete_fields]
+    return f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)}) VALUES ({", ".join(["%s"] * len(columns))})'  # noqa: S608
