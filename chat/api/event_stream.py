@@ -18,15 +18,15 @@ def event_stream(message: Message, request: HttpRequest) -> StreamingHttpRespons
     return response
 
 
-async def _lines(message: Message, after: str) -> AsyncIterator[str]:
-    yield "retry: 1000\n\n"
+async def _lines(message: Message, after: str) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
     async with aclosing(follow(message, after=after)) as events:
         async for event in events:
-            yield ": still here\n\n" if event is None else _as_text(event)
+            yield b": still here\n\n" if event is None else _as_bytes(event)
 
 
-def _as_text(event: Event) -> str:
+def _as_bytes(event: Event) -> bytes:
     separator = "" if event.text == "{}" else ", "
     data = f'{event.text[:-1]}{separator}"attempt": {event.attempt}}}'  # 60 times an answer: not parsed to be written
     head = f"id: {event.id}\n" if event.id else ""
-    return f"{head}event: {event.name}\ndata: {data}\n\n"
+    return f"{head}event: {event.name}\ndata: {data}\n\n".encode()
