@@ -52,6 +52,8 @@ _ARABIC_SCRIPT = re.compile("[\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufe
 
 def normalise(text: str) -> str:
     """Return the text in one spelling: letters, digits, joiners, accents and case made alike."""
+    if text.isascii():
+        return text.replace("\x00", "").casefold()  # all that the rest would do; a tenth of its time
     text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
     return unicodedata.normalize("NFC", text).translate(_LETTERS).casefold()
 
