@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w+")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]{1,15}://|\bwww\.)[^\s<>()\[\]{}\"'`«»،]*", re.IGNORECASE)
 _BEGINNINGS = {word[:length] for word in ("https", "ftps", "wss", "file", "www") for length in range(1, len(word) + 1)}
 _ADDRESS_BEGINS = re.compile(rf"(?:[a-z][a-z0-9+.-]{{1,15}}:/?|\b(?:{'|'.join(_BEGINNINGS)}))$", re.IGNORECASE)
-_STEP = re.compile(r"\S*\s?")
+_STEP = re.compile(r"\S*\s|\S+")
 _HOST = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?([^/?#]*)", re.IGNORECASE)
 
 
@@ -78,6 +78,8 @@ class Guard:
 
     def _unsure_from(self) -> int:
         """Return where an address, or the secret, begins that may go on in the next text."""
+        if self._held[-1:].isspace():
+            return len(self._held)  # which ends both, and nearly every text
         places = [len(self._held)]
         addresses = [*_ADDRESS.finditer(self._held)]
         last = addresses[-1] if addresses else None
