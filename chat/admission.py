@@ -1,9 +1,13 @@
 """Taking no more questions than can be begun soon: who cannot be answered in time is told so at once.
 
 A question waits from when it is taken until the model is asked, or the answer is there. All that wait are one hash in
-Redis; one script drops what is too old to be true, counts, and takes the question or refuses it. The worker takes it
-out together with an event of its stream, in the same round trip. The hash is no truth: while Redis is away every
-question is taken, and whatever was taken is a row in Postgres and gets its answer.
+Redis; one script drops what is too old to be true, looks how many wait and how long, and takes the question or refuses
+it. The worker takes it out together with an event of its stream, in the same round trip. The hash is no truth: while
+Redis is away every question is taken, and whatever was taken is a row in Postgres and gets its answer.
+
+How many may wait follows from how long they wait, so it fits any machine: in a line of a steady length the median has
+waited for half of the whole wait. A few that nobody will ever take, whose worker died, do not move a median.
+Source: Nichols & Jacobson, Controlling Queue Delay (ACM Queue, 2012), for waits instead of lengths.
 """
 
 import time
@@ -30,9 +34,11 @@ FORGOTTEN_AFTER_SECONDS = 30.0  # a worker that died between taking and beginnin
 RETRY_AFTER_SECONDS = 2
 REMEMBERED_SECONDS = 0.25
 LEVEL_WAITING = (3, 7, 13)  # of a tenant's questions, from which on the next is rung for at the next level
+WAITING_MIN = 12  # fewer are no line, however long they have waited
+TENANT_MIN = 4  # nor is a tenant with fewer the one who makes it
 
 _TAKE = """
-local total, mine = 0, 0
+local total, mine, since_all = 0, 0, {}
 local waiting = redis.call('HGETALL', KEYS[1])
 for place = 1, #waiting, 2 do
   local since, tenant = string.match(waiting[place + 1], '^(%S+) (%S+)$')
@@ -40,10 +46,15 @@ for place = 1, #waiting, 2 do
     redis.call('HDEL', KEYS[1], waiting[place])
   else
     total = total + 1
+    since_all[total] = tonumber(since)
     if tenant == ARGV[5] then mine = mine + 1 end
   end
 end
 if total >= tonumber(ARGV[6]) or mine >= tonumber(ARGV[7]) then return 0 end
+if total >= tonumber(ARGV[8]) and mine >= tonumber(ARGV[9]) then
+  table.sort(since_all)
+  if 2 * (ARGV[2] - since_all[math.ceil(total / 2)]) > tonumber(ARGV[10]) then return 0 end
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return mine + 1
@@ -59,7 +70,7 @@ def place(*, tenant: Tenant, message_id: uuid.UUID) -> Iterator[int]:
     ring at: a tenant's first questions come before the further ones of all, so that nobody stands behind a rush.
 
     Raises:
-        TooBusyError: if as many questions wait already as may.
+        TooBusyError: if as many questions wait already as may, or they wait for too long.
     """
     has_room = bool(settings.CHAT_WAITING_MAX) and not _breaker.is_open
     waiting = _take(tenant, message_id) if has_room else 0
@@ -75,7 +86,8 @@ def _take(tenant: Tenant, message_id: uuid.UUID) -> int:
     """Return how many of the tenant's questions wait now, this one included; 0 if nobody knows."""
     now = time.time()
     arguments = [str(message_id), now, now - FORGOTTEN_AFTER_SECONDS, round(FORGOTTEN_AFTER_SECONDS), str(tenant.pk),
-                 settings.CHAT_WAITING_MAX, settings.CHAT_WAITING_MAX_PER_TENANT]  # fmt: skip
+                 settings.CHAT_WAITING_MAX, settings.CHAT_WAITING_MAX_PER_TENANT, WAITING_MIN, TENANT_MIN,
+                 settings.CHAT_WAITING_TARGET_MS / 1000]  # fmt: skip
     try:
         waiting: int = _script()(keys=[WAITING], args=arguments)
     except (RedisError, OSError) as exc:

@@ -298,9 +298,11 @@ CHAT_WAIT_TARGET_MS = env.int("CHAT_WAIT_TARGET_MS", default=250)  # p95 in the 
 CHAT_WAIT_SECONDS = env.int("CHAT_WAIT_SECONDS", default=55)  # of a request that waits; common proxies cut at 60
 CHAT_REQUEST_MAX_BYTES = 64 * 1024
 CHAT_QUESTION_MAX_CHARS = 2000
-# Questions that were taken and not yet begun; the next is refused (docs/capacity.md). 0: never
-CHAT_WAITING_MAX = env.int("CHAT_WAITING_MAX", default=32)
-CHAT_WAITING_MAX_PER_TENANT = env.int("CHAT_WAITING_MAX_PER_TENANT", default=24)
+# Questions that were taken and not yet begun; where they wait longer, or are more, the next is refused
+# (docs/capacity.md). 0: never
+CHAT_WAITING_TARGET_MS = env.int("CHAT_WAITING_TARGET_MS", default=500)
+CHAT_WAITING_MAX = env.int("CHAT_WAITING_MAX", default=200)
+CHAT_WAITING_MAX_PER_TENANT = env.int("CHAT_WAITING_MAX_PER_TENANT", default=150)
 CHAT_ANSWERS_PER_TENANT = env.int("CHAT_ANSWERS_PER_TENANT", default=400)  # of the 1,000 places of celery_ai
 QUERY_CACHE_ENABLED = env.bool("QUERY_CACHE_ENABLED", default=True)  # docs/query-cache.md
 QUERY_CACHE_TTL_HOURS = env.int("QUERY_CACHE_TTL_HOURS", default=168)

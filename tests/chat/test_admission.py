@@ -1,5 +1,6 @@
 """How many questions may wait; a worker that begins makes room."""
 
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,6 +67,43 @@ def test_all_tenants_together_are_refused_when_the_room_is_full(tenant, other_te
 
     with pytest.raises(TooBusyError):
         ask(other_tenant)
+
+
+def waiting_since(seconds, count, tenant):
+    """So many questions of the tenant wait that came evenly over the last seconds."""
+    now = time.time()
+    for number in range(count):
+        client().hset(stream.WAITING, f"{tenant.pk}{number}", f"{now - seconds * number / count} {tenant.pk}")
+
+
+@pytest.fixture
+def long_line(settings):
+    settings.CHAT_WAITING_MAX = settings.CHAT_WAITING_MAX_PER_TENANT = 100
+    settings.CHAT_WAITING_TARGET_MS = 1000
+
+
+def test_however_many_wait_shortly_the_next_is_taken(tenant, rung, long_line):
+    waiting_since(0.7, 80, tenant)
+
+    ask(tenant)
+
+
+def test_where_they_wait_too_long_the_tenant_who_has_many_is_refused_and_not_the_other(
+    tenant, other_tenant, rung, long_line
+):
+    waiting_since(3, 20, tenant)
+
+    with pytest.raises(TooBusyError):
+        ask(tenant)
+    ask(other_tenant)
+
+
+def test_a_few_whose_worker_died_keep_nobody_out(tenant, rung, long_line):
+    waiting_since(0.1, 12, tenant)
+    for number in range(8):
+        client().hset(stream.WAITING, f"dead{number}", f"{time.time() - 20} {tenant.pk}")
+
+    ask(tenant)
 
 
 def test_a_worker_that_begins_makes_room(tenant, site, rung):
