@@ -7,6 +7,7 @@ combinations of words are so rare that only their passages need reading.
 
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CANDIDATES = 100
 EXACT_MAX_CHUNKS = 10_000
 READ_MAX = 1000  # passages of a large tenant whose word lists are read
 SCORED_MAX = 60  # of those, the ones whose words' places are listed
+SAMPLE_KEPT_SECONDS = 600.0  # in memory: reading it takes as long as the rest of a search
+SAMPLES_KEPT = 8  # of 800 passages each where the tenant has 200,000: about 4 MB
 ENOUGH = 30  # to fill any answer; with fewer, more frequent words are looked for
 SAMPLE_RANKS = (2, 8, 32)  # so many passages of the sample reach the weight that candidates must have; else the next
 FEW = 2  # up to so many times as many passages hold a leading word, any of them will do
@@ -70,11 +73,8 @@ _FIND = f"""
     ) found ON true
 """  # noqa: S608 -- its parts are constants
 _SAMPLE = f"""
-    SELECT word, chunk.id FROM unnest(array_append(%(terms)s::text[], '')) AS word CROSS JOIN LATERAL (
-        SELECT id FROM tenant_knowledge
-        WHERE {INDEXED_WORDS}
-            @@ concat_ws(' & ', format('''%%s~''', %(tenant)s), quote_literal(nullif(word, '')))::tsquery
-    ) chunk
+    SELECT id, tsvector_to_array(search_vector) FROM tenant_knowledge
+    WHERE {INDEXED_WORDS} @@ quote_literal(%(tenant)s || '~')::tsquery
 """  # noqa: S608 -- its parts are constants
 # The query comes in a row, so that the planner does not know it: it would rather read the table than the index
 # for a word that it knows to be frequent. Telling which words are there is ten times cheaper than listing their places.
@@ -82,11 +82,12 @@ _READ = f"""
     SELECT chunk.id, chunk.word_count, {MARKS}
     FROM (
         SELECT hit.id FROM unnest(ARRAY[%(query)s]) AS query CROSS JOIN LATERAL (
-            SELECT id, search_vector FROM tenant_knowledge WHERE {INDEXED_WORDS} @@ query::tsquery LIMIT %(read)s
+            SELECT id, search_vector || '' AS words FROM tenant_knowledge
+            WHERE {INDEXED_WORDS} @@ query::tsquery LIMIT %(read)s
         ) hit
         ORDER BY (
             SELECT sum(idf) FROM unnest(%(queries)s::tsquery[], %(idf)s::float8[]) AS term(query, idf)
-            WHERE hit.search_vector @@ term.query
+            WHERE hit.words @@ term.query
         ) DESC NULLS LAST, hit.id LIMIT %(limit)s
     ) best JOIN tenant_knowledge chunk USING (id)
 """  # noqa: S608 -- its parts are constants
@@ -118,33 +119,68 @@ def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
         "limit": CANDIDATES,
         "most": EXACT_MAX_CHUNKS,
     }
+    known = _samples.get(parameters["tenant"])
+    if known is not None:
+        return _find_in_large(parameters["tenant"], terms, known)
     with connection.cursor() as cursor:
         cursor.execute(_FIND, parameters)
         rows = cursor.fetchall()
     chunks, frequency = rows[0][0], json.loads(rows[0][1] or "{}")
     if chunks > EXACT_MAX_CHUNKS:
-        return _find_in_large(str(tenant.knowledge_id), terms)
+        return _find_in_large(parameters["tenant"], terms, _samples.take(parameters["tenant"]))
     idf = {term: idf_of(chunks, frequency.get(term, 0)) for term in terms}
     found = [(row[2], row[3], json.loads(row[4])) for row in rows if row[2] is not None]
     return WordHits(scores(found, idf), idf, chunks)
 
 
-def _find_in_large(tenant: str, terms: list[str]) -> WordHits:
-    with connection.cursor() as cursor:
-        cursor.execute(_SAMPLE, {"tenant": tenant, "terms": terms})
+@dataclass(frozen=True)
+class Sample:
+    """Some of a large tenant's passages: how many, and which of them hold each word."""
+
+    size: int
+    holders: Mapping[str, set[int]]
+    taken_at: float
+
+
+class Samples:
+    """The samples this process took lately, of the tenants asked last; a tenant that shrinks is noticed as they age."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, Sample] = {}
+
+    def get(self, tenant: str) -> Sample | None:
+        sample = self._samples.get(tenant)
+        return sample if sample and time.monotonic() - sample.taken_at < SAMPLE_KEPT_SECONDS else None
+
+    def take(self, tenant: str) -> Sample:
+        with connection.cursor() as cursor:
+            cursor.execute(_SAMPLE, {"tenant": tenant})
+            rows = cursor.fetchall()
         holders: dict[str, set[int]] = defaultdict(set)
-        for word, chunk_id in cursor.fetchall():
-            holders[word].add(chunk_id)
-        size = len(holders[""])
-        idf = {term: idf_of(size, len(holders[term]) or 0.5) for term in terms}  # not in the sample: less than one
-        asked: dict[str, Any] = {"terms": terms, "queries": [f"'{term}'" for term in idf], "idf": list(idf.values())}
-        found: Found = []
+        for chunk_id, words in rows:
+            for word in words:
+                holders[word].add(chunk_id)
+        sample = Sample(len(rows), dict(holders), time.monotonic())
+        kept = [*self._samples.items(), (tenant, sample)][-SAMPLES_KEPT:]
+        self._samples = dict(kept)
+        return sample
+
+
+_samples = Samples()
+
+
+def _find_in_large(tenant: str, terms: list[str], sample: Sample) -> WordHits:
+    holders = {term: sample.holders.get(term, set[int]()) for term in terms}
+    idf = {term: idf_of(sample.size, len(holders[term]) or 0.5) for term in terms}  # not in the sample: less than one
+    asked: dict[str, Any] = {"terms": terms, "queries": [f"'{term}'" for term in idf], "idf": list(idf.values())}
+    found: Found = []
+    with connection.cursor() as cursor:
         for query in _queries(tenant, idf, holders) if terms else ():
             cursor.execute(_READ, asked | {"query": query, "read": READ_MAX, "limit": SCORED_MAX})
             found = [(chunk_id, length, json.loads(marks or "{}")) for chunk_id, length, marks in cursor.fetchall()]
             if len(found) >= ENOUGH:
                 break
-    return WordHits(scores(found, idf), idf, size * SAMPLED_EVERY)
+    return WordHits(scores(found, idf), idf, sample.size * SAMPLED_EVERY)
 
 
 def _queries(tenant: str, idf: dict[str, float], holders: Mapping[str, set[int]]) -> Iterator[str]:

@@ -80,6 +80,23 @@ def test_words_that_follow_each_other_as_in_the_question_count_more_than_apart(d
     assert texts_of(text_search.find(tenant=tenant, terms=["green", "car"]))[0] == texts[0]
 
 
+def test_what_a_large_tenants_words_weigh_is_kept_for_the_next_questions(large, django_assert_num_queries):
+    with django_assert_num_queries(3):  # its size, its sample, its passages
+        first = text_search.find(tenant=large, terms=["printer", "zebra"])
+    with django_assert_num_queries(1):
+        again = text_search.find(tenant=large, terms=["printer", "zebra"])
+
+    assert again == first
+
+
+def test_a_large_tenant_that_has_shrunk_is_searched_as_a_small_one_in_time(large, monkeypatch):
+    text_search.find(tenant=large, terms=["printer"])
+    Chunk.objects.filter(tenant=large).exclude(content__contains="zebra").delete()
+    monkeypatch.setattr(text_search, "SAMPLE_KEPT_SECONDS", 0.0)
+
+    assert text_search.find(tenant=large, terms=["zebra"]).chunks == 1
+
+
 def test_a_question_without_words_tells_the_size_alone(large):
     hits = text_search.find(tenant=large, terms=[])
 
