@@ -44,6 +44,7 @@ class TaskPool(BasePool):
         self._patient = 0  # threads that work on what is less urgent
 
     def on_start(self) -> None:
+        self._patient_max = max(settings.ANSWER_THREADS // 2, 1)
         self._executor = ThreadPoolExecutor(settings.ANSWER_THREADS, thread_name_prefix="work")
         self._loop = uvloop.new_event_loop()
         continuing.attach(self._loop, self._executor)
@@ -75,7 +76,7 @@ class TaskPool(BasePool):
         self._executor.submit(self._run_waiting)
 
     def _run_waiting(self) -> None:
-        """Run the most urgent that waits; what is less urgent never takes the last free thread."""
+        """Run the most urgent that waits; what is less urgent has half of the threads at most."""
         work = self._next()
         if work is None:
             return
@@ -92,7 +93,7 @@ class TaskPool(BasePool):
 
     def _next(self) -> tuple[int, Callable[[], None]] | None:
         with self._changed:
-            if not self._waiting or (self._waiting[0][0] and self._patient >= max(settings.ANSWER_THREADS - 1, 1)):
+            if not self._waiting or (self._waiting[0][0] and self._patient >= self._patient_max):
                 return None
             level, _number, run = heappop(self._waiting)
             self._patient += level > 0
