@@ -48,7 +48,7 @@ def main(here: World) -> None:
     results = {}
     with kept_vectors(options.vectors):
         for language in LANGUAGES:
-            asked = question_sets.load(options.data, language, options.questions)
+            asked = question_sets.load(options.data, language, options.questions, half=options.half)
             tenant = question_sets.learn(language, asked.paragraphs)
             results[language] = _measure(tenant, asked) | sites.get(language, {})
     _print(results)
@@ -62,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="their pages' main texts, JSON lines, .xz or not")
     parser.add_argument("--vectors", type=Path, help="a file that keeps the vectors between runs")
     parser.add_argument("--questions", type=int, default=1000, help="of each kind and language")
+    parser.add_argument("--half", type=int, choices=(0, 1), default=1, help="of the articles; 0 is for tuning")
     parser.add_argument("--quick", action="store_true", help="100 questions of each kind")
     options = parser.parse_args()
     options.data = Path(options.data) if options.data else None
