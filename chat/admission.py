@@ -109,7 +109,8 @@ def _leave(message_id: uuid.UUID) -> None:
 class Refusals:
     """The callers refused a moment ago by this process: the next question of each needs no look to be refused, too.
 
-    A look takes a thread, a session and a round trip; in a rush those belong to the ones that are answered.
+    A look takes a thread, a session and a round trip; in a rush those belong to the ones that are answered. So after
+    a refusal one question at a time goes to look, until one of them is taken.
     """
 
     def __init__(self) -> None:
@@ -126,8 +127,16 @@ class Refusals:
         Raises:
             TooBusyError: if this caller was refused less than `REMEMBERED_SECONDS` ago.
         """
-        if self._until.get(caller, 0.0) > time.monotonic():
+        until, now = self._until.get(caller), time.monotonic()
+        if until is None:
+            return
+        if until > now:
             raise TooBusyError(retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._until[caller] = now + REMEMBERED_SECONDS
+
+    def forget(self, caller: str) -> None:
+        """Note that the caller's question was taken."""
+        self._until.pop(caller, None)
 
 
 @cache

@@ -94,6 +94,7 @@ class QueryView(ChatView):
         except TooBusyError:
             self.refusals.note(request.headers[KEY_HEADER])
             raise
+        self.refusals.forget(request.headers[KEY_HEADER])
         preferred = preferences(request)
         if wants_stream(request):
             return event_stream(message, request)

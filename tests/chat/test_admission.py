@@ -171,6 +171,21 @@ def test_zero_lets_everybody_wait(tenant, rung, settings):
         ask(tenant, number)
 
 
+def test_after_a_refusal_one_at_a_time_looks_until_one_is_taken(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(admission.time, "monotonic", lambda: now)
+    refusals = admission.Refusals()
+    refusals.note("key")
+    now += admission.REMEMBERED_SECONDS
+
+    refusals.check("key")  # goes to look
+    with pytest.raises(TooBusyError):
+        refusals.check("key")
+    refusals.forget("key")
+    refusals.check("key")
+    refusals.check("key")
+
+
 @pytest.fixture
 def post(async_client, api_key):
     QueryView.refusals = admission.Refusals()
