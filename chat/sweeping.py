@@ -82,10 +82,11 @@ def _ring_one(pk: uuid.UUID) -> bool:
     """Ring under the row's lock, so that two sweepers do not ring twice; False if the broker is away."""
     with transaction.atomic():
         locked = Message.objects.unheard().select_for_update(skip_locked=True, of=("self",)).filter(pk=pk)
-        message = locked.only("pk", "task_id", "tenant_id").first()
+        message = locked.only("pk", "task_id", "tenant_id", "attempt").first()
         if message is None:
             return True
-        if not tasks.ring(message.pk, message.task_id, message.tenant_id):
+        ring = tasks.ring_alone if message.attempt >= CLAIMS_MAX - 1 else tasks.ring
+        if not ring(message.pk, message.task_id, message.tenant_id):
             return False
         now: datetime = timezone.now()
         Message.objects.filter(pk=pk).update(sent_at=now)

@@ -49,13 +49,28 @@ def cleanup_old_conversations() -> dict[str, int]:
     return batches.run(cleaning.CONVERSATIONS)
 
 
-def ring(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID, *, level: int = queues.LEVELS[1]) -> bool:
+def ring(
+    message_id: uuid.UUID,
+    task_id: uuid.UUID,
+    tenant_id: uuid.UUID,
+    *,
+    level: int = queues.LEVELS[1],
+    queue: str | None = None,
+) -> bool:
     """Tell the workers of a message; False if the broker is away, which the sweeper repairs.
 
     What is rung for later, because its tenant had no room, stands behind everybody's first questions.
     """
     kwargs = {"message_id": str(message_id)}
-    return enqueue.publish(answer_message_task, kwargs, tenant_id=tenant_id, task_id=task_id, level=level)
+    return enqueue.publish(answer_message_task, kwargs, tenant_id=tenant_id, task_id=task_id, level=level, queue=queue)
+
+
+def ring_alone(message_id: uuid.UUID, task_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
+    """Have the message answered in a process that does nothing else: it, or one beside it, has killed its workers.
+
+    A chat worker that dies takes hundreds of answers along; of the background worker only one child dies.
+    """
+    return ring(message_id, task_id, tenant_id, level=queues.LEVELS[0], queue=queues.DEFAULT)
 
 
 def ring_next(tenant_id: uuid.UUID) -> None:

@@ -32,12 +32,19 @@ def headers_for(tenant_id: Any) -> dict[str, str]:
 
 
 def publish(
-    task: Task | str, kwargs: dict[str, Any], *, tenant_id: Any = None, task_id: Any = None, level: int = 0
+    task: Task | str,
+    kwargs: dict[str, Any],
+    *,
+    tenant_id: Any = None,
+    task_id: Any = None,
+    level: int = 0,
+    queue: str | None = None,
 ) -> bool:
     """Publish now; False, and a log line, if the broker is away: what waits for the task is sent again by its row.
 
     ``kwargs`` holds ids only. Without a tenant it is the platform's task, or that of the request's or task's tenant.
     A task that imports the caller is given by its name. ``level`` is one of `queues.LEVELS`: the least goes first.
+    ``queue`` is another than the task's own.
     """
     name, send = (
         (task, partial(current_app.send_task, task)) if isinstance(task, str) else (task.name, task.apply_async)
@@ -49,6 +56,7 @@ def publish(
             headers=headers_for(tenant_id),
             retry_policy=RETRY_POLICY,
             priority=level,
+            **({"queue": queue} if queue else {}),
         )
     except BROKER_ERRORS as exc:
         log.warning("task could not be sent to the workers", task_name=name, error=type(exc).__name__)

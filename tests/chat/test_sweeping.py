@@ -63,6 +63,21 @@ def test_a_worker_that_starts_has_waiting_messages_sent_again_since_one_before_i
     assert rung == [str(message.pk)]
 
 
+@pytest.mark.parametrize(("deaths", "queue"), [(1, None), (2, "default")])
+def test_the_last_try_is_made_alone_so_that_who_died_beside_a_killer_is_answered(tenant, monkeypatch, deaths, queue):
+    sent = []
+    monkeypatch.setattr(tasks.answer_message_task, "apply_async", lambda **options: sent.append(options))
+    message = ask(tenant)
+    for _ in range(deaths):
+        Message.objects.claim(message.pk)
+        Message.objects.update(lease_until=ago(0.1), sent_at=ago(60), created_at=ago(60))
+    sent.clear()
+
+    sweeping.sweep()
+
+    assert [options.get("queue") for options in sent] == [queue]
+
+
 def test_the_gap_between_two_rings_doubles_up_to_its_limit(tenant, rung):
     ask(tenant)
     for age, since, is_due in [(7, 3.4, False), (7, 3.6, True), (60, 29, False), (3600, 29, False), (3600, 31, True)]:
