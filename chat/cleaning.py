@@ -39,7 +39,9 @@ _UNUSED = """
 """
 _OUTDATED = """
     WITH current AS MATERIALIZED (
-        SELECT tenant_id, sum(changes) AS version FROM knowledge_knowledgeversion GROUP BY tenant_id
+        SELECT tenant.id AS tenant_id, sum(changes) AS version FROM tenants_tenant tenant
+        JOIN knowledge_knowledgeversion part ON part.tenant_id = coalesce(tenant.holder_id, tenant.id)
+        GROUP BY tenant.id
     )
     DELETE FROM chat_cachedanswer WHERE id = ANY(ARRAY(
         SELECT answer.id FROM chat_cachedanswer answer LEFT JOIN current USING (tenant_id)

@@ -85,7 +85,7 @@ def slot(*, tenant: Tenant, question: str, model: str) -> Slot | None:
         return None
     now = version.current(tenant)
     made_of = basis(model)
-    key = _digest([str(tenant.pk), now, made_of, spelling(question)])
+    key = _digest([str(tenant.knowledge_id), now, made_of, spelling(question)])
     return Slot(tenant=tenant, key=key, knowledge_version=now, basis=made_of, model=model)
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from core.batches import Step
 from crawl import versions
 from crawl.models import Page, PageBody
+from knowledge import moving
 from tenants.models import Tenant
 
 
@@ -25,13 +26,19 @@ def forget_leftover_bodies(limit: int) -> int:
     return PageBody.objects.filter(pk__in=ids).delete()[0]
 
 
-def forget_previous_versions(limit: int) -> int:
-    """Delete the versions of knowledge that were switched away from long ago; return how many."""
+def drop_previous_versions(limit: int) -> int:
+    """Drop the versions of knowledge that were switched away from long ago; return how many."""
     before = timezone.now() - timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS)
-    old = Tenant.objects.filter(version=Tenant.Version.PREVIOUS, created_at__lt=before)[:limit]
+    old = Tenant.objects.filter(version=Tenant.Version.PREVIOUS, version_since__lt=before)[:limit]
     for holder in (found := list(old)):
         versions.drop(holder)
     return len(found)
 
 
-CACHE: dict[str, Step] = {"page_bodies": forget_leftover_bodies, "previous_versions": forget_previous_versions}
+CACHE: dict[str, Step] = {
+    "page_bodies": forget_leftover_bodies,
+    "previous_versions": drop_previous_versions,
+    "dropped_chunks": moving.forget_dropped_chunks,
+    "dropped_documents": moving.forget_dropped_documents,
+    "dropped_versions": versions.forget_empty,
+}

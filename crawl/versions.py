@@ -1,26 +1,27 @@
 """Another version of a tenant's knowledge, prepared beside the live one, and the switch to it and back.
 
 A version is held by a tenant row of its own that is no customer: nobody has a key to it, and it is searched by the same
-code. So the live version costs nothing more, and both are whole. The switch gives the documents from one row to the
-other in one transaction; websites, pages and uploads stay the customer's and are pointed at the new documents.
+code. So the live version costs nothing more, and both are whole. The switch turns one pointer, `Tenant.holder`, however
+much the versions hold; websites, pages and uploads stay the customer's and are pointed at the new documents.
 """
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import OuterRef, Subquery
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Subquery
+from django.utils import timezone
 
-from core.states import OPEN_STATES
 from crawl import finishing
 from crawl.errors import VersionExistsError, VersionMissingError, VersionNotReadyError
-from crawl.models import CrawlRun, Page, Upload, Website
+from crawl.models import CrawlRun, CrawlRunQuerySet, Page, Upload, Website
 from knowledge import moving, search_model
-from knowledge.models import Chunk, Document, FullSync
+from knowledge.models import Chunk, Document
 from tenants.models import Tenant
 
-NEXT, PREVIOUS = Tenant.Version.NEXT, Tenant.Version.PREVIOUS
+LIVE, NEXT, PREVIOUS, DROPPED = "", Tenant.Version.NEXT, Tenant.Version.PREVIOUS, Tenant.Version.DROPPED
 SLUG_CHARS = 50
 _COPIED = ("root_url", "name", "include_patterns", "exclude_patterns", "content_selectors", "exclude_selectors",
            "max_pages", "max_depth")  # fmt: skip
@@ -50,23 +51,23 @@ def prepare(tenant: Tenant, *, recrawl: bool) -> Tenant:
     Raises:
         VersionExistsError: if one is there already.
     """
-    try:
-        with transaction.atomic():
-            holder = _holder(tenant, NEXT)
-            moving.copy(source=tenant, target=holder, is_whole=not recrawl)
-            if recrawl:
-                for website in Website.objects.for_tenant(tenant):
-                    copied = {name: getattr(website, name) for name in _COPIED}
-                    CrawlRun.objects.create(tenant=holder, website=Website.objects.create(tenant=holder, **copied))
-                finishing.start_waiting_runs(holder)
-    except IntegrityError as exc:
-        raise VersionExistsError("The next version is being prepared already.") from exc
+    with transaction.atomic():
+        customer = _locked(tenant)
+        if customer.find_version(NEXT) is not None:
+            raise VersionExistsError("The next version is being prepared already.")
+        holder = _new_holder(customer)
+        moving.copy(source=customer, target=holder, is_whole=not recrawl)
+        if recrawl:
+            for website in Website.objects.for_tenant(customer):
+                copied = {name: getattr(website, name) for name in _COPIED}
+                CrawlRun.objects.create(tenant=holder, website=Website.objects.create(tenant=holder, **copied))
+            finishing.start_waiting_runs(holder)
     return holder
 
 
 def statuses(tenant: Tenant) -> list[Status]:
     """Return the live version (named ``live``) and those beside it."""
-    return [_status(holder) for holder in (tenant, *tenant.versions.order_by("version"))]
+    return [_status(holder) for holder in tenant.knowledge_versions()]
 
 
 def switch(tenant: Tenant) -> None:
@@ -74,14 +75,20 @@ def switch(tenant: Tenant) -> None:
 
     Raises:
         VersionMissingError: if none is prepared.
-        VersionNotReadyError: if it, or a change of the model, is not over.
+        VersionNotReadyError: if it is not over.
     """
-    incoming = find(tenant, NEXT)
-    status = _status(incoming)
-    if not status.is_ready:
-        left = f"{status.crawls} crawls, {status.waiting} documents without vectors"
-        raise VersionNotReadyError(f"The next version is not ready: {left}.")
-    _exchange(tenant, incoming, kept_as=PREVIOUS)
+    with transaction.atomic():
+        _locked(tenant)
+        incoming = find(tenant, NEXT)
+        status = _status(incoming)
+        if not status.is_ready:
+            left = f"{status.crawls} crawls, {status.waiting} documents without vectors"
+            raise VersionNotReadyError(f"The next version is not ready: {left}.")
+        if (replaced := tenant.find_version(PREVIOUS)) is not None:
+            drop(replaced)
+        _make_live(tenant, incoming, kept_as=PREVIOUS)
+    if incoming.pk != tenant.pk:
+        Website.objects.for_tenant(incoming).delete()  # it was read by these, and is read by the customer's from now on
 
 
 def roll_back(tenant: Tenant) -> None:
@@ -91,10 +98,12 @@ def roll_back(tenant: Tenant) -> None:
         VersionMissingError: if none is kept.
         VersionExistsError: if a next version has been begun meanwhile.
     """
-    incoming = find(tenant, PREVIOUS)
-    if tenant.versions.filter(version=NEXT).exists():
-        raise VersionExistsError("A next version has been begun: drop it, or switch to it.")
-    _exchange(tenant, incoming, kept_as=NEXT)
+    with transaction.atomic():
+        _locked(tenant)
+        incoming = find(tenant, PREVIOUS)
+        if tenant.find_version(NEXT) is not None:
+            raise VersionExistsError("A next version has been begun: drop it, or switch to it.")
+        _make_live(tenant, incoming, kept_as=NEXT)
 
 
 def find(tenant: Tenant, version: str) -> Tenant:
@@ -103,69 +112,92 @@ def find(tenant: Tenant, version: str) -> Tenant:
     Raises:
         VersionMissingError: if there is none.
     """
-    holder: Tenant | None = tenant.versions.filter(version=version).first()
+    holder = tenant.find_version(version)
     if holder is None:
         raise VersionMissingError(f"There is no {version} version.")
     return holder
 
 
 def drop(holder: Tenant) -> None:
-    """Delete a version that is not live, with all that it holds."""
+    """Give up a version that is not live; what it holds is deleted bit by bit (`crawl.cleaning`)."""
     with transaction.atomic():
-        for run in CrawlRun.objects.active().for_tenant(holder):
+        for run in _active_crawls(holder):
             finishing.end(run, CrawlRun.objects.all(), "The version was dropped.", is_cancelled=True)
-        Chunk.objects.for_tenant(holder).delete()
+        moving.stop_work(holder)
+        _rename(holder, DROPPED)
+
+
+def forget_empty(limit: int) -> int:
+    """Delete the rows of dropped versions that hold nothing any more; a customer's own row stays."""
+    is_used = Exists(Document.objects.filter(tenant=OuterRef("pk")))
+    empty = Tenant.objects.filter(version=DROPPED, version_of__isnull=False).exclude(is_used)[:limit]
+    for holder in (found := list(empty)):
         holder.delete()
+    return len(found)
 
 
-def _holder(tenant: Tenant, version: str) -> Tenant:
+def _locked(tenant: Tenant) -> Tenant:
+    """Return the customer's row as it is now, locked: versions begin and change places one at a time."""
+    row: Tenant = Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    return row
+
+
+def _new_holder(tenant: Tenant) -> Tenant:
     return Tenant.objects.create(
-        slug=f"{tenant.slug[:SLUG_CHARS]}--{version}",
+        slug=f"{tenant.slug[:SLUG_CHARS]}--{uuid.uuid4().hex[:8]}",
         name=tenant.name,
         language=tenant.language,
         time_zone=tenant.time_zone,
         is_active=False,
         version_of=tenant,
-        version=version,
+        version=NEXT,
+        version_since=timezone.now(),
     )
 
 
 def _status(holder: Tenant) -> Status:
-    kept = holder.created_at + timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS)
+    since = holder.version_since or holder.created_at
     return Status(
         version=holder.version or "live",
-        created_at=holder.created_at,
+        created_at=since,
         model=search_model.of(holder),
         documents=Document.objects.for_tenant(holder).count(),
         chunks=Chunk.objects.for_tenant(holder).count(),
-        crawls=CrawlRun.objects.active().for_tenant(holder).count(),
+        crawls=_active_crawls(holder).count(),
         waiting=moving.unfinished(holder),
-        kept_until=kept if holder.version == PREVIOUS else None,
+        kept_until=since + timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS) if holder.version == PREVIOUS else None,
     )
 
 
-def _exchange(tenant: Tenant, incoming: Tenant, *, kept_as: str) -> None:
-    if FullSync.objects.for_tenant(tenant).filter(state__in=OPEN_STATES).exists():
-        raise VersionNotReadyError("All vectors are being made anew; wait for the end of that.")
-    try:
-        with transaction.atomic():
-            Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
-            for old in tenant.versions.filter(version=kept_as):
-                drop(old)
-            moving.move(source=tenant, target=_holder(tenant, kept_as))
-            moving.move(source=incoming, target=tenant)
-            _point_at_new_documents(tenant, incoming)
-            drop(incoming)
-    except (IntegrityError, OperationalError) as exc:  # a page was stored in between
-        raise VersionNotReadyError("The knowledge is being written to; try again in a moment.") from exc
+def _active_crawls(holder: Tenant) -> CrawlRunQuerySet:
+    """Return the crawls that write into the version: the customer's own into the live one."""
+    is_customer = holder.pk == holder.customer_id
+    if holder.version == LIVE:
+        return CrawlRun.objects.active().filter(tenant=holder.customer_id)
+    return CrawlRun.objects.none() if is_customer else CrawlRun.objects.active().filter(tenant=holder.pk)
 
 
-def _point_at_new_documents(tenant: Tenant, incoming: Tenant) -> None:
-    """Adopt the pages that only the incoming version knows; let the next crawl read every page, whatever its ETag."""
+def _make_live(tenant: Tenant, incoming: Tenant, *, kept_as: str) -> None:
+    _rename(find(tenant, LIVE), kept_as)
+    _rename(incoming, LIVE)
+    tenant.holder_id = incoming.pk
+    tenant.save(update_fields=["holder"])
+    _adopt_pages(tenant, incoming)
+
+
+def _rename(holder: Tenant, version: str) -> None:
+    Tenant.objects.filter(pk=holder.pk).update(version=version, version_since=timezone.now())
+
+
+def _adopt_pages(tenant: Tenant, incoming: Tenant) -> None:
+    """Take over the pages that only the incoming version knows; let the next crawl read every page, whatever its ETag.
+
+    A page that is being stored is waited for; those after it find the new version (`knowledge.services.store_page`).
+    """
     for website in Website.objects.for_tenant(tenant):
         known = Page.objects.filter(website=website).values("url")
-        found = Page.objects.filter(website__tenant=incoming, website__root_url=website.root_url).exclude(url__in=known)
-        found.update(tenant=tenant, website=website, run=None, duplicate_of=None, text_hash="")
+        found = Page.objects.filter(website__tenant=incoming.pk, website__root_url=website.root_url)
+        found.exclude(url__in=known).update(tenant=tenant, website=website, run=None, duplicate_of=None, text_hash="")
     of_url = Document.objects.for_tenant(tenant).filter(url=OuterRef("url")).values("pk")[:1]
     Page.objects.for_tenant(tenant).update(
         document=Subquery(of_url), etag="", last_modified="", body_hash="", text_hash="", duplicate_of=None

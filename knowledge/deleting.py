@@ -52,4 +52,4 @@ def take_lost(*, limit: int) -> list[EmbeddingDeletion]:
     with transaction.atomic():
         ids = list(lost.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
         EmbeddingDeletion.objects.filter(pk__in=ids).update(sent_at=Now())
-    return list(EmbeddingDeletion.objects.filter(pk__in=ids))
+    return list(EmbeddingDeletion.objects.select_related("tenant").filter(pk__in=ids))

@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, F, Max, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from core.states import State
 from core.turns import Turn
@@ -40,8 +40,9 @@ _TAKE_DUE = """
         FOR UPDATE SKIP LOCKED
     )
     UPDATE knowledge_fullsync SET sent_at = statement_timestamp()
-    FROM due WHERE knowledge_fullsync.id = due.id
-    RETURNING knowledge_fullsync.id, knowledge_fullsync.tenant_id, knowledge_fullsync.stage
+    FROM due, tenants_tenant AS holder
+    WHERE knowledge_fullsync.id = due.id AND holder.id = knowledge_fullsync.tenant_id
+    RETURNING knowledge_fullsync.id, coalesce(holder.version_of_id, holder.id), knowledge_fullsync.stage
 """
 # In the order of ids, and passing over what a page's worker holds: nobody waits, nothing deadlocks.
 _MOVE = """
@@ -72,7 +73,7 @@ _FORGET_OLD = """
 
 
 def take_due() -> list[tuple[uuid.UUID, uuid.UUID, str]]:
-    """Mark due runs as sent, within the window, and return the id, tenant and stage of each for sending."""
+    """Mark due runs as sent, within the window, and return the id, customer and stage of each for sending."""
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_DUE, {"window": settings.KNOWLEDGE_FULL_SYNC_WINDOW})
         return list(cursor.fetchall())
@@ -124,10 +125,12 @@ def open_for(tenant_id: uuid.UUID, *, batch_size: int) -> FullSync:
 def open_for_all(*, batch_size: int) -> int:
     """Give every active tenant with knowledge an open run; return how many there are."""
     known = Chunk.objects.values("tenant").annotate(count=Count("pk")).values("tenant")
-    tenants = list(Tenant.objects.filter(is_active=True, pk__in=known).order_by("pk").values_list("pk", flat=True))
-    for tenant_id in tenants:
-        open_for(tenant_id, batch_size=batch_size)
-    return len(tenants)
+    live = Coalesce("holder", "pk")
+    active = Tenant.objects.filter(is_active=True).annotate(live=live).filter(live__in=known)
+    holders = list(active.order_by("pk").values_list("live", flat=True))
+    for holder_id in holders:
+        open_for(holder_id, batch_size=batch_size)
+    return len(holders)
 
 
 def close(run_id: uuid.UUID | str, reason: str) -> bool:

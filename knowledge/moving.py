@@ -1,4 +1,4 @@
-"""A tenant's documents as a whole: copied to another version of its knowledge, or moved (docs/freshness.md)."""
+"""A version of a tenant's knowledge as a whole: copied to begin another, and taken away (docs/freshness.md)."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from django.db import connection, transaction
 
 from core.batches import BATCH
 from core.states import OPEN_STATES
-from knowledge import embeddings, version
-from knowledge.models import Chunk, Document, Refetch, SearchModel, SyncItem
+from knowledge import embeddings
+from knowledge.models import Chunk, Document, FullSync, SyncItem
 from tenants.models import Tenant
 
 _COPY_DOCUMENTS = """
@@ -41,7 +41,7 @@ def copy(*, source: Tenant, target: Tenant, is_whole: bool) -> int:
     of_no_website = Document.objects.for_tenant(source).filter(pages=None)
     ids = [] if is_whole else list(of_no_website.values_list("pk", flat=True))
     parameters: dict[str, Any] = {
-        "source": source.pk,
+        "source": source.knowledge_id,
         "target": target.pk,
         "all": is_whole,
         "ids": ids,
@@ -57,13 +57,27 @@ def copy(*, source: Tenant, target: Tenant, is_whole: bool) -> int:
     return count
 
 
-@transaction.atomic
-def move(*, source: Tenant, target: Tenant) -> None:
-    """Give all documents of the source, with their vectors and model, to a tenant that has none."""
-    for model in (Document, Chunk, SyncItem, Refetch, SearchModel):
-        model.objects.filter(tenant=source).update(tenant=target)
-    for tenant in (source, target):
-        version.add_change(tenant.pk)
+def stop_work(holder: Tenant) -> None:
+    """Have no more vectors made for what the row holds."""
+    SyncItem.objects.filter(tenant=holder).delete()
+    FullSync.objects.filter(tenant=holder).delete()
+
+
+def forget_dropped_chunks(limit: int) -> int:
+    """Delete passages of versions that were dropped; return how many."""
+    return _delete_dropped(Chunk, limit)
+
+
+def forget_dropped_documents(limit: int) -> int:
+    """Delete documents of versions that were dropped; return how many."""
+    return _delete_dropped(Document, limit)
+
+
+def _delete_dropped(model: type[Chunk | Document], limit: int) -> int:
+    dropped = model.objects.filter(tenant__version=Tenant.Version.DROPPED).order_by()
+    ids = list(dropped.values_list("pk", flat=True)[:limit])
+    model.objects.filter(pk__in=ids).delete()
+    return len(ids)
 
 
 def unfinished(tenant: Tenant) -> int:

@@ -31,7 +31,7 @@ def wish(*, tenant: Tenant, urls: Iterable[str], reason: str) -> int:
         cursor.execute(
             _WISH,
             {
-                "tenant": tenant.pk,
+                "tenant": tenant.knowledge_id,
                 "urls": list(urls),
                 "reason": reason,
                 "hours": settings.REFETCH_PERIOD_HOURS,

@@ -44,14 +44,20 @@ def store_page(
     with transaction.atomic():
         text = {"title": title, "language": language, "content": content, "content_hash": content_hash}
         document, is_new = Document.objects.select_for_update(no_key=True).get_or_create(
-            tenant=tenant, url=url, defaults={**text, "fetched_at": fetched_at}
+            tenant_id=_live_holder(tenant), url=url, defaults={**text, "fetched_at": fetched_at}
         )
         if not is_new and not _update(document, text, fetched_at):
             return document
         _replace_chunks(document, is_new=is_new)
         _queue(document, rings=rings)
-        version.add_change(tenant.pk)
+        version.add_change(document.tenant_id)
     return document
+
+
+def _live_holder(tenant: Tenant) -> uuid.UUID:
+    """Return who holds the live version now: who has read a page for long may not know of a switch."""
+    holder_id: uuid.UUID | None = Tenant.objects.values_list("holder", flat=True).get(pk=tenant.pk)
+    return tenant.pk if tenant.holder_id == tenant.pk else holder_id or tenant.pk
 
 
 def _update(document: Document, text: dict[str, str], fetched_at: datetime) -> bool:
@@ -70,7 +76,7 @@ def _update(document: Document, text: dict[str, str], fetched_at: datetime) -> b
 
 def ring_for_vectors(*, tenant: Tenant) -> None:
     """Have the vectors of what was stored made, after the commit, as far as the tenant's window allows."""
-    transaction.on_commit(partial(send_due, tenant_id=tenant.pk))
+    transaction.on_commit(partial(send_due, tenant_id=tenant.knowledge_id))
 
 
 def confirm_page(*, document_id: uuid.UUID, fetched_at: datetime) -> None:
@@ -97,7 +103,7 @@ def remove_page(*, tenant: Tenant, url: str) -> bool:
     _count, deleted = Document.objects.for_tenant(tenant).filter(url=url).delete()
     if Document._meta.label not in deleted:
         return False
-    version.add_change(tenant.pk)
+    version.add_change(tenant.knowledge_id)
     return True
 
 
@@ -110,7 +116,7 @@ def remove_documents(*, tenant: Tenant, document_ids: Iterable[uuid.UUID]) -> in
         batch = Document.objects.for_tenant(tenant).filter(pk__in=ids[start : start + REMOVE_BATCH])
         count += batch.only("pk").delete()[1].get(Document._meta.label, 0)
     if count:
-        version.add_change(tenant.pk)
+        version.add_change(tenant.knowledge_id)
     return count
 
 
@@ -120,7 +126,7 @@ def start_full_sync(*, tenant: Tenant, batch_size: int = full_sync.BATCH_SIZE) -
     Returns the run that is open already, if there is one: asking twice starts one.
     """
     with transaction.atomic():
-        run = full_sync.open_for(tenant.pk, batch_size=batch_size)
+        run = full_sync.open_for(tenant.knowledge_id, batch_size=batch_size)
         transaction.on_commit(send_full_syncs)
     return run
 
@@ -153,7 +159,9 @@ def delete_document_embeddings(*, document: Document) -> EmbeddingDeletion:
         )
         if is_new:
             kwargs = {"document_id": str(document.pk)}
-            enqueue.send(delete_document_embeddings_task, kwargs, tenant_id=document.tenant_id, task_id=deletion.pk)
+            enqueue.send(
+                delete_document_embeddings_task, kwargs, tenant_id=document.tenant.customer_id, task_id=deletion.pk
+            )
     return deletion
 
 
@@ -174,7 +182,7 @@ def resync_document(*, document: Document) -> SyncItem:
 
 def retry_failed(*, tenant: Tenant | None = None) -> tuple[int, int]:
     """Queue again what was given up: documents, and full syncs where they stopped; return how many of each."""
-    tenant_id = tenant.pk if tenant else None
+    tenant_id = tenant.knowledge_id if tenant else None
     with transaction.atomic():
         documents = sync_queue.retry_failed(tenant_id=tenant_id)
         runs = full_sync.retry_failed(tenant_id=tenant_id)

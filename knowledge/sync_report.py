@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from django.db.models import Count
+from django.db.models.functions import Coalesce
 
 from core.states import State
 from knowledge import embeddings, search_model
@@ -57,9 +58,10 @@ def report(tenant: Tenant) -> SyncReport:
 
 def tenants_behind() -> tuple[list[str], list[str]]:
     """Return at most ten slugs of tenants that are searched with another model than the settings', known or unknown."""
-    behind = SearchModel.objects.exclude(model=embeddings.model_id()).select_related("tenant").order_by("tenant__slug")
+    live = SearchModel.objects.filter(tenant__version="")
+    slug = Coalesce("tenant__version_of__slug", "tenant__slug")
     known: list[str] = []
     unknown: list[str] = []
-    for row in behind[:10]:
-        (known if embeddings.is_known(row.model) else unknown).append(row.tenant.slug)
+    for model, tenant in live.exclude(model=embeddings.model_id()).values_list("model", slug).order_by(slug)[:10]:
+        (known if embeddings.is_known(model) else unknown).append(tenant)
     return known, unknown

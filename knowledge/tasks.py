@@ -4,6 +4,7 @@ import logging
 import uuid
 
 from celery import Task, shared_task
+from django.db.models.functions import Coalesce
 
 from core import enqueue, turns
 from core.jobs import has_forgotten, kept, ring_each
@@ -108,9 +109,8 @@ def send_full_syncs() -> int:
         run_id, tenant_id, stage = row
         task_id = run_id if stage == Stage.EMBEDDING else None
         kwargs = {"full_sync_id": str(run_id)}
-        return enqueue.publish(
-            trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id, level=turns.level_of(tenant_id)
-        )
+        level = turns.level_of(tenant_id)
+        return enqueue.publish(trigger_full_sync_task, kwargs, tenant_id=tenant_id, task_id=task_id, level=level)
 
     waiting = full_sync.take_due()
     sent = ring_each(waiting, ring)
@@ -123,7 +123,9 @@ def send_lost_deletions(*, limit: int = SEND_LIMIT) -> int:
 
     def ring(lost: EmbeddingDeletion) -> bool:
         kwargs = {"document_id": str(lost.document_id)}
-        return enqueue.publish(delete_document_embeddings_task, kwargs, tenant_id=lost.tenant_id, task_id=lost.pk)
+        return enqueue.publish(
+            delete_document_embeddings_task, kwargs, tenant_id=lost.tenant.customer_id, task_id=lost.pk
+        )
 
     return ring_each(deleting.take_lost(limit=limit), ring)
 
@@ -131,7 +133,8 @@ def send_lost_deletions(*, limit: int = SEND_LIMIT) -> int:
 def send_due(*, tenant_id: uuid.UUID | None = None, limit: int = SEND_LIMIT) -> int:
     """Send the messages that the tenants' windows have room for; an unreachable broker leaves them due."""
     waiting = sync_queue.take_due(tenant_id=tenant_id, limit=limit)
-    owners = dict(SyncItem.objects.filter(document_id__in=waiting).values_list("document_id", "tenant_id"))
+    customer = Coalesce("tenant__version_of", "tenant")
+    owners = dict(SyncItem.objects.filter(document_id__in=waiting).values_list("document_id", customer))
 
     def ring(document_id: uuid.UUID) -> bool:
         kwargs, owner = {"document_id": str(document_id)}, owners.get(document_id)

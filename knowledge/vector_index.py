@@ -27,7 +27,7 @@ LOCK = 7_001_004  # the advisory lock of whoever builds or drops
 def name(tenant: Tenant, model: str, dimensions: int) -> str:
     """Return the index's name: the same for the same tenant, model and dimensions."""
     kind = hashlib.sha256(f"{model}:{dimensions}:half".encode()).hexdigest()[:8]
-    return f"{_of(tenant.pk)}{kind}"
+    return f"{PREFIX}{tenant.knowledge_id.hex}_{kind}"
 
 
 def is_ready(tenant: Tenant, model: str, dimensions: int) -> bool:
@@ -74,9 +74,11 @@ Wanted = tuple[str, Tenant, str, int]
 
 
 def _wanted() -> list[Wanted]:
-    """Return the index of each tenant that is not far below the limit."""
+    """Return the index of each version of a tenant's knowledge that is not far below the limit."""
     found = []
-    for tenant in Tenant.objects.filter(pk__in=_large_tenants(int(KEPT_SHARE * settings.SEARCH_EXACT_MAX_CHUNKS))):
+    large = _large_tenants(int(KEPT_SHARE * settings.SEARCH_EXACT_MAX_CHUNKS))
+    for row in Tenant.objects.filter(pk__in=large).exclude(version=Tenant.Version.DROPPED):
+        tenant = row.as_holder()
         model = search_model.of(tenant)
         dimensions = _dimensions(tenant, model)
         if dimensions and dimensions <= DIMENSIONS_MAX:
@@ -140,10 +142,6 @@ def _only_one() -> Iterator[bool]:
         finally:
             if is_mine:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
-
-
-def _of(tenant_id: UUID) -> str:
-    return f"{PREFIX}{tenant_id.hex}_"
 
 
 def _validity(index: str) -> bool | None:

@@ -53,7 +53,7 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     """
     dimensions = len(vector)
     parameters = {
-        "tenant": tenant.pk,
+        "tenant": tenant.knowledge_id,
         "vector": str(vector),
         "model": model,
         "dimensions": dimensions,

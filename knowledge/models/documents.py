@@ -12,11 +12,20 @@ from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext_lazy as _
 from pgvector.django import VectorField
 
-from tenants.models import TenantOwned, TenantOwnedQuerySet
+from tenants.models import KnowledgeQuerySet, TenantOwned
 
 
-class Document(TenantOwned):
-    """One page's text, as it was last read. ``url`` names it within the tenant."""
+class KnowledgeRow(TenantOwned):
+    """A part of one version of a tenant's knowledge: ``tenant`` is the row that holds the version."""
+
+    objects: ClassVar = KnowledgeQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+
+class Document(KnowledgeRow):
+    """One page's text, as it was last read. ``url`` names it within the version."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     url = models.CharField(max_length=2000)
@@ -66,7 +75,7 @@ INDEXED_WORDS = (
 )
 
 
-class ChunkQuerySet(TenantOwnedQuerySet["Chunk"]):
+class ChunkQuerySet(KnowledgeQuerySet["Chunk"]):
     def without_vector(self, model: str) -> Self:
         """Return the chunks that this embedding model has not seen yet."""
         return self.exclude(embedding_model=model).exclude(next_embedding_model=model)
@@ -81,7 +90,7 @@ class ChunkQuerySet(TenantOwnedQuerySet["Chunk"]):
         return self.with_vector(F("tenant__search_model__model"))
 
 
-class Chunk(TenantOwned):
+class Chunk(KnowledgeRow):
     """A passage of a document, the unit of search; the client's table ``tenant_knowledge``.
 
     ``embedding`` has no fixed dimension: ``embedding_model`` says which model made it, and is empty until one did.
@@ -125,7 +134,7 @@ class Chunk(TenantOwned):
         return f"{self.document_id} #{self.chunk_index}"
 
 
-class KnowledgeVersion(TenantOwned):
+class KnowledgeVersion(KnowledgeRow):
     """A part of a tenant's count of changes; the sum over its rows is the version (knowledge/version.py)."""
 
     changes = models.PositiveBigIntegerField(default=0)
@@ -138,7 +147,7 @@ class KnowledgeVersion(TenantOwned):
         return f"{self.tenant}: {self.changes}"
 
 
-class Refetch(TenantOwned):
+class Refetch(KnowledgeRow):
     """The last wish that a document's page be read again soon (knowledge/refetching.py); the crawler takes it."""
 
     class Reason(models.TextChoices):

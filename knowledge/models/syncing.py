@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from core.jobs import CLAIMS_MAX, JobQuerySet, RetriedJob, doubled_gap, lease_end
 from core.states import OPEN_STATES, State
-from knowledge.models.documents import Document, Place
-from tenants.models import Tenant, TenantOwned, TenantOwnedQuerySet
+from knowledge.models.documents import Document, KnowledgeRow, Place
+from tenants.models import KnowledgeQuerySet, Tenant, TenantOwned, TenantOwnedQuerySet
 
 RESEND_GAP_MAX = timedelta(minutes=5)
 
@@ -59,7 +59,7 @@ class SyncJob(TenantOwned, RetriedJob):
         return bool(self.holds().update(lease_until=lease_end(), attempts=0, claims=0, **progress))
 
 
-class SyncItemQuerySet(SyncJobQuerySet):  # type: ignore[override]
+class SyncItemQuerySet(KnowledgeQuerySet[Any], SyncJobQuerySet):  # type: ignore[override]
     def claim(self, document_id: uuid.UUID | str) -> "SyncItem | None":
         few = self.filter(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
         item: SyncItem | None = few.take({"document_id": document_id})
@@ -98,7 +98,7 @@ class Stage(models.TextChoices):
     MOVING = "moving", _("moving")  # the tenant has been switched; the new vectors take the old ones' place
 
 
-class FullSyncQuerySet(SyncJobQuerySet):  # type: ignore[override]
+class FullSyncQuerySet(KnowledgeQuerySet[Any], SyncJobQuerySet):  # type: ignore[override]
     """What has been switched must be moved: it never gives up."""
 
     def worn_out(self) -> Self:
@@ -164,7 +164,7 @@ class FullSync(SyncJob):
         return Place.NEXT if self.changes_model else Place.NOW
 
 
-class SearchModel(TenantOwned):
+class SearchModel(KnowledgeRow):
     """The embedding model whose vectors a tenant's searches compare (knowledge/search_model.py)."""
 
     tenant = models.OneToOneField(
@@ -180,7 +180,7 @@ class SearchModel(TenantOwned):
         return self.model
 
 
-class EmbeddingDeletion(TenantOwned):
+class EmbeddingDeletion(KnowledgeRow):
     """A document's passages and vectors, deleted on demand: what was asked, and what was done. Its id is the task's."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

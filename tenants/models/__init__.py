@@ -8,7 +8,7 @@ from tenants.models.keys import APIKey, APIKeyQuerySet, hash_secret, new_secret
 from tenants.models.notifications import Notification, NotificationReceipt
 from tenants.models.people import EndUser, Membership
 from tenants.models.requests import IdempotentRequest
-from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
+from tenants.models.tenant import KnowledgeQuerySet, Tenant, TenantOwned, TenantOwnedQuerySet
 from tenants.models.tiers import TierChange, TierRule
 from tenants.models.usage import (
     DailyCounter,
@@ -30,6 +30,7 @@ __all__ = [
     "EndUserStatistics",
     "EventType",
     "IdempotentRequest",
+    "KnowledgeQuerySet",
     "LimitReset",
     "Membership",
     "Notification",

@@ -26,6 +26,7 @@ class Tenant(models.Model):
     class Version(models.TextChoices):
         NEXT = "next", _("next")
         PREVIOUS = "previous", _("previous")
+        DROPPED = "dropped", _("dropped")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=63, unique=True)
@@ -55,15 +56,22 @@ class Tenant(models.Model):
     )  # null: FRESH_DAYS; 0: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    # A row that holds another version of a tenant's knowledge and is no customer (docs/freshness.md).
+    # Each version of a customer's knowledge is held by a row of this table: the customer's own, and others that are no
+    # customers (docs/freshness.md). ``version`` is empty for the one that is live, and ``holder`` points at it.
     version_of = models.ForeignKey("self", on_delete=models.CASCADE, null=True, editable=False, related_name="versions")
     version = models.CharField(max_length=8, choices=Version.choices, default="", db_default="", editable=False)
+    version_since = models.DateTimeField(null=True, editable=False)
+    holder = models.ForeignKey("self", on_delete=models.RESTRICT, null=True, editable=False, related_name="+")
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         constraints = [
-            models.UniqueConstraint(fields=["version_of", "version"], name="tenant_version_once"),
+            models.UniqueConstraint(
+                fields=["version_of", "version"],
+                condition=~models.Q(version="dropped"),
+                name="tenant_version_once",
+            ),
             models.CheckConstraint(
                 condition=models.Q(erase_after_days=None) | models.Q(archive_after_days__isnull=False),
                 name="tenant_erases_only_what_it_archives",
@@ -73,6 +81,29 @@ class Tenant(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def knowledge_id(self) -> uuid.UUID:
+        """Return the id of the row that holds the live version of the tenant's knowledge."""
+        return self.holder_id or self.pk
+
+    @property
+    def customer_id(self) -> uuid.UUID:
+        """Return the id of whose knowledge this row holds."""
+        return self.version_of_id or self.pk
+
+    def as_holder(self) -> Self:
+        """Return the row as one that knows what it holds itself, whatever version is live; not to be saved."""
+        self.holder_id = self.pk
+        return self
+
+    def knowledge_versions(self) -> "list[Tenant]":
+        """Return the rows that hold a version of this customer's knowledge, the live one first, then by name."""
+        rows = Tenant.objects.filter(models.Q(pk=self.pk) | models.Q(version_of=self))
+        return [row.as_holder() for row in rows.exclude(version=self.Version.DROPPED).order_by("version")]
+
+    def find_version(self, version: str) -> "Tenant | None":
+        return next((row for row in self.knowledge_versions() if row.version == version), None)
 
     def fresh_since(self, moment: datetime) -> datetime | None:
         """Return since when a page must have been read to count as fresh at the moment; None if all are fresh."""
@@ -92,6 +123,14 @@ class Tenant(models.Model):
 class TenantOwnedQuerySet(models.QuerySet[_Row_co]):
     def for_tenant(self, tenant: Tenant) -> Self:
         return self.filter(tenant=tenant)
+
+
+class KnowledgeQuerySet(TenantOwnedQuerySet[_Row_co]):
+    """Rows that are part of a version of a tenant's knowledge."""
+
+    def for_tenant(self, tenant: Tenant) -> Self:
+        """Return those of the live version; of a holder's own (`Tenant.as_holder`)."""
+        return self.filter(tenant=tenant.knowledge_id)
 
 
 class TenantOwned(models.Model):

@@ -8,13 +8,16 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from chat import query_cache
+from core import batches
 from core.states import State
 from crawl import cleaning, services, versions
 from crawl.errors import VersionExistsError, VersionMissingError, VersionNotReadyError
 from crawl.models import CrawlRun, Page, Website
-from knowledge import version
+from knowledge import tasks, version
 from knowledge.models import Chunk, Document, SearchModel, SyncItem
 from knowledge.search import search
+from knowledge.services import start_full_sync, store_page
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests.api_client import ApiClient
@@ -39,7 +42,7 @@ def prepare(website, site, work, tenant):
     def prepare(**options):
         site.add_page("/price", '<p>The lamp costs 25 euros in the shop.</p><a href="/new">New</a>')
         site.add_page("/new", "<p>A new lamp is sold from now on.</p>")
-        del site.routes["/hours"]
+        site.routes.pop("/hours", None)
         holder = versions.prepare(tenant, **{"recrawl": True} | options)
         work()
         SyncItem.objects.update(state=State.DONE)
@@ -70,11 +73,11 @@ def test_the_next_version_is_read_beside_the_live_one_and_changes_nothing_of_it(
 
 def test_the_switch_is_one_action_and_so_is_the_way_back(prepare, tenant, website):
     prepare()
-    before = version.current(tenant)
+    before = query_cache.slot(tenant=tenant, question=PRICE, model="")
 
     versions.switch(tenant)
     assert (urls(tenant), "25 euros" in told(tenant)) == (["", "new", "price"], True)
-    assert version.current(tenant) > before, "what was answered before is not found any more"
+    assert query_cache.slot(tenant=tenant, question=PRICE, model="") != before, "what was answered before is not found"
     assert [status.version for status in versions.statuses(tenant)] == ["live", "previous"]
 
     versions.roll_back(tenant)
@@ -133,8 +136,6 @@ def test_vectors_of_the_same_model_are_copied(website, tenant, monkeypatch):
 
 
 def test_documents_of_no_website_are_part_of_every_version(prepare, tenant):
-    from knowledge.services import store_page
-
     store_page(tenant=tenant, url="upload:a", title="A", language="en", content="By hand.", fetched_at=timezone.now())
     holder = prepare()
     assert "upload:a" in urls(holder)
@@ -159,6 +160,11 @@ def test_only_one_next_version_and_none_to_go_back_to_that_is_not_there(prepare,
 
 def test_a_dropped_version_leaves_nothing(prepare, tenant):
     versions.drop(prepare())
+    assert urls(tenant) == ["", "hours", "price"]
+    with pytest.raises(VersionMissingError):
+        versions.switch(tenant)
+
+    batches.run(cleaning.CACHE)
 
     assert Tenant.objects.count() == 1
     assert urls(tenant) == ["", "hours", "price"]
@@ -168,12 +174,56 @@ def test_a_dropped_version_leaves_nothing(prepare, tenant):
 def test_the_previous_version_is_kept_for_its_days(prepare, tenant, settings):
     prepare()
     versions.switch(tenant)
-    assert cleaning.forget_previous_versions(10) == 0
+    assert batches.run(cleaning.CACHE)["previous_versions"] == 0
 
-    days = settings.KNOWLEDGE_KEEP_VERSION_DAYS
-    tenant.versions.update(created_at=timezone.now() - timedelta(days=days, minutes=1))
-    assert cleaning.forget_previous_versions(10) == 1
+    long_ago = timezone.now() - timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS, minutes=1)
+    Tenant.objects.filter(version="previous").update(version_since=long_ago)
+    counts = batches.run(cleaning.CACHE)
+    assert (counts["previous_versions"], counts["dropped_documents"], counts["dropped_chunks"]) == (1, 3, 3)
     assert urls(tenant) == ["", "new", "price"]
+    assert [status.version for status in versions.statuses(tenant)] == ["live"]
+
+
+def test_version_after_version_takes_over_and_the_customer_can_be_deleted(prepare, tenant, site, website, work):
+    for price in ("25", "30", "35"):
+        prepare()
+        site.add_page("/price", f"<p>The lamp costs {price} euros in the shop.</p>")
+        services.start_crawl(website=website)
+        versions.switch(tenant)
+        work()
+        assert f"{price} euros" in told(tenant), "crawls go on in the live version"
+        batches.run(cleaning.CACHE)
+        assert [status.version for status in versions.statuses(tenant)] == ["live", "previous"]
+        assert Tenant.objects.count() <= 3
+
+    tenant.delete()
+    assert (Tenant.objects.count(), Document.objects.count()) == (0, 0)
+
+
+def test_a_page_is_stored_in_the_version_that_is_live_now_whatever_the_worker_read_before(prepare, tenant):
+    read_before = Tenant.objects.get(pk=tenant.pk)
+    prepare()
+    versions.switch(tenant)
+
+    page = {"title": "", "language": "en", "content": "Late.", "fetched_at": timezone.now()}
+    store_page(tenant=read_before, url="https://acme.example/late", **page)
+
+    assert "late" in urls(tenant)
+
+
+def test_vectors_and_full_syncs_of_a_version_are_the_customers_tasks(prepare, tenant, monkeypatch):
+    prepare()
+    versions.switch(tenant)
+    owners = []
+    monkeypatch.setattr("core.enqueue.publish", lambda *_args, tenant_id, **_options: owners.append(tenant_id) or True)
+    SyncItem.objects.update(state=State.QUEUED, sent_at=None)
+
+    tasks.send_due()
+    run = start_full_sync(tenant=tenant)
+    tasks.send_full_syncs()
+
+    assert run.tenant_id == tenant.knowledge_id != tenant.pk
+    assert set(owners) == {tenant.pk}
 
 
 def test_over_http_and_on_the_command_line(prepare, tenant):

@@ -50,7 +50,7 @@ def test_unchanged_content_only_moves_the_time(store, tenant, sent, django_asser
     sent.clear()
 
     later = timezone.now() + timedelta(hours=1)
-    with django_assert_num_queries(4):  # begin, find and lock, update, commit
+    with django_assert_num_queries(5):  # begin, whose version is live, find and lock, update, commit
         again = store(tenant, URL, LONG, at=later)
 
     assert (again.pk, again.fetched_at) == (document.pk, later)

@@ -15,6 +15,7 @@ from tenants.models import Tenant
 
 EXIT_REFUSED = 2
 SHOWN_CHARS = 160
+VERSIONS = [Tenant.Version.NEXT, Tenant.Version.PREVIOUS]
 
 
 class Command(BaseCommand):
@@ -25,7 +26,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True, metavar="SLUG")
-        parser.add_argument("--against", choices=Tenant.Version.values, default=Tenant.Version.NEXT)
+        parser.add_argument("--against", choices=VERSIONS, default=Tenant.Version.NEXT)
         parser.add_argument("--questions", type=int, default=50, metavar="N", help="default: %(default)s")
         parser.add_argument("--days", type=int, default=90, help="of the questions' age; default: %(default)s")
         parser.add_argument("--json", action="store_true", help="print all answers as one JSON line")
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         tenant = Tenant.objects.filter(slug=options["tenant"], version_of=None).first()
         if tenant is None:
             raise CommandError(f"There is no tenant “{options['tenant']}”.", returncode=EXIT_REFUSED)
-        other = tenant.versions.filter(version=options["against"]).first()
+        other = tenant.find_version(options["against"])
         if other is None:
             advice = f"Prepare one: manage.py versions prepare --tenant {tenant.slug}"
             raise CommandError(f"There is no {options['against']} version. {advice}", returncode=EXIT_REFUSED)
