@@ -19,9 +19,7 @@ class VersionInputSerializer(serializers.Serializer):
 
 class VersionSerializer(serializers.Serializer):
     version = serializers.ChoiceField(["live", "next", "previous"])
-    created_at = serializers.DateTimeField(
-        help_text="When it was begun; of the previous one: when it was switched away."
-    )
+    created_at = serializers.DateTimeField(help_text="When it was begun, or took the place that it has now.")
     model = serializers.CharField(help_text="The embedding model that its searches compare by.")
     documents = serializers.IntegerField()
     chunks = serializers.IntegerField()
