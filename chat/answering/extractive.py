@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from chat.answering import likeness, not_found
 from chat.answering.pieces import Citation, Ending, Piece, Sources, Text, cite
@@ -67,11 +66,8 @@ def answer(question: str, passages: Sequence[Passage]) -> Iterator[Piece]:
         yield from not_found.answer(question, passages)
         return
     citations: list[Citation] = []
-    for group in _by_page(chosen):
-        passage = group[0].passage
-        best = max(group, key=lambda scored: (scored.unit.kind != "code", scored.score))
-        n = len(citations) + 1
-        citations.append(cite(n, passage, _quote(best, group)))
+    for n, group in enumerate(_by_quote(chosen), 1):
+        citations.append(cite(n, group[0].passage, _quote(group)))
         yield Sources([*citations])
         yield from _paragraph(group, n)
     yield Ending(Message.FinishReason.ANSWERED)
@@ -206,32 +202,36 @@ def _length(chosen: Sequence[Scored]) -> int:
     return sum(len(scored.unit.text) for scored in chosen)
 
 
-def _by_page(chosen: Sequence[Scored]) -> list[list[Scored]]:
-    """Group by page, the page of the best unit first; inside a page as the page goes."""
+def _by_quote(chosen: Sequence[Scored]) -> list[list[Scored]]:
+    """Group the units that follow each other on their page, the page of the best unit first, each page in its order."""
     pages: dict[str, list[Scored]] = {}
     for scored in chosen:
         pages.setdefault(scored.passage.url, []).append(scored)
-    return [sorted(group, key=lambda scored: (scored.rank, scored.place)) for group in pages.values()]
+    groups: list[list[Scored]] = []
+    for page in pages.values():
+        for scored in sorted(page, key=lambda scored: (scored.rank, scored.place)):
+            before = groups[-1][-1] if groups else None
+            if before and before.passage is scored.passage and scored.place <= before.place + 1:
+                groups[-1].append(scored)
+            else:
+                groups.append([scored])
+    return groups
 
 
-def _quote(best: Scored, group: Sequence[Scored]) -> str:
-    """Return the best unit with those said right before and after it: a true part of the page that supports all."""
-    said = {other.place: other.unit for other in group if other.passage is best.passage and other.unit.kind != "code"}
-    if best.place not in said:
-        return best.unit.text
-    first = next(place for place in count(best.place, -1) if place - 1 not in said)
-    last = next(place for place in count(best.place) if place + 1 not in said)
-    return best.passage.content[said[first].start : said[last].end]
+def _quote(group: Sequence[Scored]) -> str:
+    """Return the group as it stands on the page, without the code before or behind it."""
+    said = [scored.unit for scored in group if scored.unit.kind != "code"] or [group[0].unit]
+    return group[0].passage.content[said[0].start : said[-1].end]
 
 
 def _paragraph(group: Sequence[Scored], n: int) -> Iterator[Text]:
-    """Yield one page's units as Markdown; the citation stands behind the last one that is not code."""
+    """Yield the units as Markdown; the citation stands behind the last one that is not code."""
     cited_after = max((i for i, scored in enumerate(group) if scored.unit.kind != "code"), default=0)
     before = ""
     for i, scored in enumerate(group):
         kind = scored.unit.kind
-        mark = f" [{n}]" if i == cited_after else ""
-        yield Text(f"{_gap(before, kind)}{_as_markdown(scored.unit)}{mark}")
+        mark = ("\n\n" if kind == "code" else " ") + f"[{n}]"
+        yield Text(f"{_gap(before, kind)}{_as_markdown(scored.unit)}{mark if i == cited_after else ''}")
         before = kind
     yield Text("\n\n")
 

@@ -79,6 +79,15 @@ def test_the_quote_holds_every_sentence_that_leans_on_it():
     assert citations[0]["quote"] == "Ann Lee founded Acme. She sold Acme to Borg in 2001."
 
 
+def test_sentences_from_two_places_of_a_page_have_a_quote_each():
+    first, last = "Acme bikes come in red with three gears.", "Acme bikes for children have stabilisers and bells."
+
+    text, citations, _reason = answered("Which Acme bikes are there?", passage(f"{first} The sun shone. {last}"))
+
+    assert text == f"{first} [1]\n\n{last} [2]"
+    assert [citation["quote"] for citation in citations] == [first, last]
+
+
 def test_code_comes_with_the_sentence_that_announces_it():
     text, _citations, _reason = answered("How do I install Acme?", passage(GUIDE))
 
