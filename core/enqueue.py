@@ -49,6 +49,7 @@ def publish(
     name, send = (
         (task, partial(current_app.send_task, task)) if isinstance(task, str) else (task.name, task.apply_async)
     )
+    elsewhere: dict[str, Any] = {"queue": queue} if queue else {}
     try:
         send(
             kwargs=kwargs,
@@ -56,7 +57,7 @@ def publish(
             headers=headers_for(tenant_id),
             retry_policy=RETRY_POLICY,
             priority=level,
-            **({"queue": queue} if queue else {}),
+            **elsewhere,
         )
     except BROKER_ERRORS as exc:
         log.warning("task could not be sent to the workers", task_name=name, error=type(exc).__name__)
