@@ -43,8 +43,14 @@ class Revived:
         self._thread.start()
 
     def kill(self) -> None:
+        self.end(signal.SIGKILL)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal that ends it; return the id that it had."""
+        pid = self._pid
         with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(pid, number)
+        return pid
 
     def leave(self) -> None:
         """Start it no more, and end it if it is ours."""

@@ -5,6 +5,7 @@ A stream that breaks off is taken up again with ``Last-Event-ID``, as browsers d
 
 import asyncio
 import json
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ ASK_SECONDS = 90.0
 READ_SECONDS = 180.0
 PAUSE_SECONDS = 0.5
 SILENCE_SECONDS = 20.0  # longer than the stream's sign of life
+WAIT_SECONDS = 70.0  # longer than a request waits for its answer
+WAITING_SHARE = 4  # every fourth, where some do
 
 
 @dataclass
@@ -24,6 +27,8 @@ class Read:
     """One question: what was accepted, and what its reader saw."""
 
     number: int
+    due_at: float = 0.0
+    waits: bool = False  # with one request, instead of reading a stream
     refused: list[str] = field(default_factory=list)
     message_id: str = ""
     breaks: int = 0
@@ -32,10 +37,27 @@ class Read:
     state: str = ""
     ends: int = 0
     last_id: str = ""
+    first_at: float | None = None  # the first text
+
+    @property
+    def first_word_s(self) -> float | None:
+        """Return how long the reader waited for the first text since the question was due."""
+        return None if self.first_at is None else self.first_at - self.due_at
 
 
-async def ask_all(address: str, key: str, *, count: int, per_second: float) -> list[Read]:
-    """Ask at a fixed rate, each question when it is due whether or not those before are answered."""
+async def ask_all(
+    address: str,
+    key: str,
+    *,
+    count: int,
+    per_second: float,
+    over: threading.Event | None = None,
+    some_wait: bool = False,
+) -> list[Read]:
+    """Ask at a fixed rate, each question when it is due whether or not those before are answered.
+
+    Ends early once it is ``over``; with ``some_wait``, some ask with a single request and wait for the whole answer.
+    """
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=50)
     timeout = httpx2.Timeout(10.0, read=SILENCE_SECONDS)
     headers = {"X-API-Key": key}
@@ -43,11 +65,15 @@ async def ask_all(address: str, key: str, *, count: int, per_second: float) -> l
         base_url=address, headers=headers, timeout=timeout, limits=limits, trust_env=False
     ) as client:
         begin = time.monotonic()
-        reads = [Read(number) for number in range(count)]
+        reads = []
         async with asyncio.TaskGroup() as group:
-            for read in reads:
-                await asyncio.sleep(max(0.0, begin + read.number / per_second - time.monotonic()))
-                group.create_task(_ask_and_read(client, read))
+            for number in range(count):
+                due_at = begin + number / per_second
+                await asyncio.sleep(max(0.0, due_at - time.monotonic()))
+                if over is not None and over.is_set():
+                    break
+                reads.append(Read(number, due_at, waits=some_wait and number % WAITING_SHARE == 0))
+                group.create_task(_ask_and_read(client, reads[-1]))
     return reads
 
 
@@ -66,13 +92,17 @@ async def _ask_and_read(client: httpx2.AsyncClient, read: Read) -> None:
 
 async def _ask(client: httpx2.AsyncClient, read: Read) -> None:
     body = {"question": words.question(read.number), "user_id": f"user-{read.number}"}
+    headers = {} if read.waits else {"Prefer": "respond-async"}
     try:
-        response = await client.post("/api/v1/query/", json=body, headers={"Prefer": "respond-async"})
+        response = await client.post("/api/v1/query/", json=body, headers=headers, timeout=WAIT_SECONDS)
     except (httpx2.HTTPError, OSError) as exc:
         read.refused.append(type(exc).__name__)
     else:
-        if response.status_code == 202:
+        if response.status_code in (200, 202):
             read.message_id = response.json()["message_id"]
+            if response.status_code == 200:
+                read.text = response.json()["answer"]
+                _take(read, "done", response.json())
             return
         read.refused.append(str(response.status_code))
     await asyncio.sleep(PAUSE_SECONDS)
@@ -101,6 +131,7 @@ def _take(read: Read, event: str, data: dict[str, object]) -> None:
         read.text = ""
     elif event == "delta":
         read.text += str(data["text"])
+        read.first_at = read.first_at or time.monotonic()
     elif event in ("done", "error"):
         read.ends += 1
         read.state, read.answer = event, str(data["answer"])
