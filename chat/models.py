@@ -85,8 +85,9 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
 
     def stopped(self, _tokens: Iterable[uuid.UUID]) -> list[uuid.UUID]:
         """Return the tokens of all claims that a person asked to end: nearly always none, whoever holds them."""
-        asked = self.filter(state=State.RUNNING, stop_requested_at__isnull=False)
-        return [token for token in asked.values_list("lease_token", flat=True) if token is not None]
+        with connection.cursor() as cursor:  # by hand: each worker looks twice a second
+            cursor.execute(_STOPPED)
+            return [token for (token,) in cursor.fetchall()]
 
 
 class Message(TenantOwned, Job):
@@ -199,6 +200,10 @@ class CachedAnswer(TenantOwned):
         return f"{self.tenant} {self.key[:12]}"
 
 
+_STOPPED = """
+    SELECT lease_token FROM chat_message
+    WHERE state = 'running' AND stop_requested_at IS NOT NULL AND lease_token IS NOT NULL
+"""
 _OLDEST_HELD = """
     SELECT id, task_id FROM chat_message WHERE tenant_id = %s AND state = 'queued' AND sent_at IS NULL
     ORDER BY created_at LIMIT 1
