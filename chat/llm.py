@@ -218,6 +218,8 @@ class _Answer:
     async def news(self) -> None:
         """Wait until something came, at once for the first text, later at a beat; raise when it is time to give up."""
         if not (self._is_urgent and self.connection.has_news):
+            if not self._is_urgent:
+                self.connection.rest()
             self._woken = asyncio.get_running_loop().create_future()
             await self._woken
         self._watch.look()
@@ -248,10 +250,10 @@ class _Answer:
             self.connection.close()
 
     def _on_news(self) -> None:
-        if self._is_urgent or self.connection.is_over:
-            self._wake()
+        self._wake()  # nothing is read between two beats but the first text
 
     def _on_beat(self) -> None:
+        self.connection.resume()
         if self.connection.has_news or self._watch.should_stop() or self._watch.is_too_late():
             self._wake()
 

@@ -93,10 +93,19 @@ class Connection(asyncio.Protocol):
         taken = b"".join(self._body)
         self._body.clear()
         self._held = 0
-        if self._is_paused and not self.is_over:
+        self.resume()
+        return taken
+
+    def rest(self) -> None:
+        """Read nothing until `resume`: what comes waits in the kernel, and one reading takes it all."""
+        if not self._is_paused and not self.is_over:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._is_paused and not self.is_lost and self._held <= BUFFER_MAX_BYTES:
             self._is_paused = False
             self._transport.resume_reading()
-        return taken
 
     def close(self) -> None:
         self._transport.abort()
@@ -105,6 +114,7 @@ class Connection(asyncio.Protocol):
         """Keep the connection for the next request once the answer is complete; close it if that takes long."""
         self._is_left = True
         self.on_news = lambda: None
+        self.resume()
         if self.is_complete:
             self._keep()
         elif not self.is_lost:
@@ -157,9 +167,8 @@ class Connection(asyncio.Protocol):
             return
         self._body.append(body)
         self._held += len(body)
-        if self._held > BUFFER_MAX_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
+        if self._held > BUFFER_MAX_BYTES:
+            self.rest()
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # noqa: PLR2004 -- "100 Continue" and the like come before the answer
