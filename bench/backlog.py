@@ -12,6 +12,7 @@ import time
 from django.utils import timezone
 
 from bench import site, words
+from core import queues
 from core.redis import client
 from knowledge.services import store_page
 from tasks_api import flooding
@@ -33,7 +34,7 @@ def keep(port: int, queue: str) -> None:
 
 def fill(port: int, queue: str, level: int) -> None:
     """Add crawls until so many tasks wait."""
-    while client().llen(queue) < level:
+    while sum(map(client().llen, queues.lists_of(queue))) < level:
         add_crawl(client().incr(CRAWLS), port)
 
 

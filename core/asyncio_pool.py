@@ -39,7 +39,7 @@ class TaskPool(BasePool):
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()  # a loop itself holds its tasks only weakly
         self._changed = threading.Condition()
-        self._waiting: list[tuple[int, int, Callable[[], None]]] = []  # by level, then in the order of coming
+        self._waiting: list[tuple[int, int, Any]] = []  # what to run by its level, then in the order of coming
         self._number = count()
         self._patient = 0  # threads that work on what is less urgent
 
@@ -72,7 +72,8 @@ class TaskPool(BasePool):
         self._count(1)
         task = partial(apply_target, target, args, kwargs, accept_callback=accept_callback)
         with self._changed:
-            heappush(self._waiting, (_level(args), next(self._number), partial(self._run, task, callback)))
+            run: Any = partial(self._run, task, callback)
+            heappush(self._waiting, (_level(args), next(self._number), run))
         self._executor.submit(self._run_waiting)
 
     def _run_waiting(self) -> None:

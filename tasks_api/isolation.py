@@ -43,6 +43,7 @@ VECTORS_SECONDS = 120
 ANSWER_SECONDS = 60
 END_SECONDS = 60
 LOOK_EVERY_SECONDS = 0.1
+BACKGROUND_LISTS = (*queues.lists_of(queues.DEFAULT), *queues.lists_of(queues.LOW_PRIORITY))
 NEGLIGIBLE_MS = 50.0  # a wait below is never too long, however short it is without load
 
 
@@ -144,10 +145,10 @@ def remove(tenant: Tenant) -> None:
 
 def _take_messages_back(tenant: Tenant) -> None:
     """Take the tenant's messages out of the background queues; they carry its id in clear (core.enqueue)."""
-    for queue in (queues.DEFAULT, queues.LOW_PRIORITY):
-        texts = [str(text) for text in client().lrange(queue, 0, -1) if str(tenant.pk) in str(text)]
+    for messages in BACKGROUND_LISTS:
+        texts = [str(text) for text in client().lrange(messages, 0, -1) if str(tenant.pk) in str(text)]
         for text in texts:
-            client().lrem(queue, 1, text)
+            client().lrem(messages, 1, text)
 
 
 def _missing_worker() -> str:
@@ -243,7 +244,7 @@ class Flood:
         self.crawls = 0
 
     def top_up(self) -> None:
-        missing = self.backlog - client().llen(queues.LOW_PRIORITY) - client().llen(queues.DEFAULT)
+        missing = self.backlog - sum(map(client().llen, BACKGROUND_LISTS))
         for _ in range(-(-missing // PAGES_PER_CRAWL)):
             self._add()
 
