@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/bench overload", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about a minute")
     parser.add_argument(
-        "--knee", type=float, default=26.0, help="questions a second that script/bench concurrency found"
+        "--knee", type=float, default=25.0, help="questions a second that script/bench concurrency found"
     )
     return parser.parse_args()
 
