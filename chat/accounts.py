@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 
 from chat import freshness, token_budget
+from chat.llm import Usage
 from chat.models import Message
 from chat.payload import message_body
 from core.states import State
@@ -28,10 +29,10 @@ def reserve(message: Message, end_user: EndUser | None) -> None:
     tenants.reserve_question(tenant=message.tenant, end_user=end_user, question_id=message.pk)
 
 
-def settle(message: Message) -> None:
+def settle(message: Message, usage: Usage | None = None) -> None:
     """Account for a message that is over, in the transaction that closes it; a second call changes nothing.
 
-    After the commit the age of what it cites is looked at.
+    ``usage`` is what the model's server has counted. After the commit the age of what it cites is looked at.
     """
     outcome = UsageEntry.Outcome.FAILED
     if message.state == State.DONE:
@@ -44,7 +45,7 @@ def settle(message: Message) -> None:
         result=lambda: _result(message),
     )
     if is_first:
-        token_budget.settle(message)
+        token_budget.settle(message, usage)
     transaction.on_commit(partial(freshness.look_at_age, message), robust=True)
 
 

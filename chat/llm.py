@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from django.conf import settings
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 0.25
 RETRY_AFTER_MAX_SECONDS = 2.0
 LINE_MAX_BYTES = 1_000_000
+USAGE_WAIT_SECONDS = 0.5  # for the count of tokens, which comes after the answer
+USAGE_MAX_TOKENS = 10_000_000
 OK = 200
 
 
@@ -61,6 +64,14 @@ class Turn(TypedDict):
     content: str
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What an answer took, as its server counts."""
+
+    prompt_tokens: int
+    answer_tokens: int
+
+
 class _StoppedError(Exception):
     """Nobody waits for the answer any more."""
 
@@ -93,9 +104,10 @@ class _Watch:
             raise LLMTimeoutError("The language model took too long to answer.")
 
 
-async def stream(turns: list[Turn], *, should_stop: Callable[[], bool]) -> AsyncGenerator[str, None]:
+async def stream(turns: list[Turn], *, should_stop: Callable[[], bool]) -> AsyncGenerator[str | Usage, None]:
     """Yield the model's text as it comes, after the first piece at most at every beat of the pulse.
 
+    After the whole text comes a `Usage`, if the server reports one.
     Ends early, without an error, soon after ``should_stop`` becomes true. One second try, only before the first text.
 
     Raises:
@@ -126,8 +138,8 @@ async def _pause(seconds: float, should_stop: Callable[[], bool]) -> None:
         await asyncio.sleep(min(LOOK_EVERY_SECONDS, left))
 
 
-async def _texts(turns: list[Turn], watch: _Watch) -> AsyncGenerator[str, None]:
-    """Yield the texts of one call."""
+async def _texts(turns: list[Turn], watch: _Watch) -> AsyncGenerator[str | Usage, None]:
+    """Yield the texts of one call, and what it took."""
     answer = await _begun(turns, watch)
     try:
         while not answer.is_whole:
@@ -137,10 +149,12 @@ async def _texts(turns: list[Turn], watch: _Watch) -> AsyncGenerator[str, None]:
             if answer.failure:
                 raise answer.failure
             if answer.is_whole:
-                return
+                break
             if is_over:
                 raise LLMBrokenStreamError("The language model stopped in the middle of its answer.")
             await answer.news()
+        if usage := await answer.usage():
+            yield usage
     finally:
         answer.leave()
 
@@ -163,13 +177,15 @@ async def _begun(turns: list[Turn], watch: _Watch) -> "_Answer":
 
 
 def _request(turns: list[Turn]) -> bytes:
-    request = {
+    request: dict[str, Any] = {
         "model": settings.LLM_MODEL or "default",
         "messages": turns,
         "stream": True,
         "max_tokens": settings.LLM_MAX_TOKENS,
         "temperature": 0.1,
     }
+    if settings.LLM_ASKS_USAGE:
+        request["stream_options"] = {"include_usage": True}
     return json.dumps(request, ensure_ascii=False).encode(errors="replace")
 
 
@@ -192,6 +208,8 @@ class _Answer:
     def __init__(self, connection: Connection, watch: _Watch) -> None:
         self.connection = connection
         self.is_whole = False
+        self._usage: Usage | None = None
+        self._is_done = False  # the server has said its last word
         self.failure: LLMBrokenStreamError | None = None
         self._watch = watch
         self._is_urgent = True  # until the first text has come
@@ -229,18 +247,35 @@ class _Answer:
         data = self.connection.take()
         text = ""
         try:
-            for chunk in self._events.feed(data + b"\n\n" if self.connection.is_over else data):
-                piece, self.is_whole = _read(chunk)
-                text += piece
-                if self.is_whole:
-                    break
+            for event in self._events.feed(data + b"\n\n" if self.connection.is_over else data):
+                if event == b"[DONE]":
+                    self._is_done = True
+                    continue
+                chunk: dict[str, Any] = json.loads(event.decode())
+                self._usage = _usage_in(chunk) or self._usage
+                if not self.is_whole:
+                    piece, self.is_whole = _read(chunk)
+                    text += piece
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as exc:
+            self._is_done = True
+            if self.is_whole:  # whatever that was, the answer is there
+                return text
             self.failure = LLMBrokenStreamError("The language model sent something that is not an answer.")
             self.failure.__cause__ = exc
         if text:
             self._is_urgent = False
             self._watch.heard()
         return text
+
+    async def usage(self) -> Usage | None:
+        """Return what the server says it took, once the text is whole; a server that says nothing is not waited for."""
+        self._is_urgent = True
+        with suppress(TimeoutError, _StoppedError, LLMTimeoutError):
+            async with asyncio.timeout(USAGE_WAIT_SECONDS):
+                while not (self._usage or self._is_done or self.connection.is_over):
+                    await self.news()
+                    self.take()
+        return self._usage
 
     def leave(self) -> None:
         pulse().remove(self._on_beat)
@@ -287,15 +322,23 @@ class _Events:
                 self._data = []
 
 
-def _read(event: bytes) -> tuple[str, bool]:
+def _usage_in(chunk: dict[str, Any]) -> Usage | None:
+    """Return the tokens that an event reports; None for nonsense, which must not end an answer."""
+    told = chunk.get("usage")
+    if not isinstance(told, dict):
+        return None
+    counts = (told.get("prompt_tokens"), told.get("completion_tokens"))
+    if not all(type(count) is int and 0 <= count <= USAGE_MAX_TOKENS for count in counts):
+        return None
+    return Usage(*counts)
+
+
+def _read(chunk: dict[str, Any]) -> tuple[str, bool]:
     """Return the text in one event and whether it is the answer's last.
 
     Raises:
         ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError: if it is none of the protocol's.
     """
-    if event == b"[DONE]":
-        return "", False
-    chunk: dict[str, Any] = json.loads(event.decode())
     if chunk.get("error"):
         raise ValueError("the server reports an error")
     if not chunk.get("choices"):

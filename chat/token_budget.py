@@ -1,15 +1,18 @@
 """A tenant's tokens of the day: reserved before a model is asked, settled when the answer is over (docs/chat.md).
 
 One statement checks and reserves, so answers at the same time cannot take more than is left; what was reserved is
-the whole prompt and the longest answer. Tokens are estimated, rather too many.
+the whole prompt and the longest answer. Tokens are estimated, rather too many; what the model's server counts is
+taken in their place when the answer is over.
 """
 
+from dataclasses import astuple
 from datetime import date
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
+from chat.llm import Usage
 from chat.models import Message
 from core.states import State
 from tenants.models import Tenant, TokenDay
@@ -70,13 +73,16 @@ def note_used_up(message: Message) -> None:
     message.save(update_fields=["note", "prompt_tokens"])
 
 
-def settle(message: Message) -> None:
-    """Count what an answer has used and give back the rest, in the transaction that closes it."""
+def settle(message: Message, usage: Usage | None = None) -> None:
+    """Count what an answer has used and give back the rest, in the transaction that closes it.
+
+    Without the server's count, as of an answer that was stopped, it is estimated.
+    """
     if not (message.prompt_tokens or message.held_tokens):
         return
     was_written = message.state == State.DONE or bool(message.answer)  # else the model has refused, or was away
-    prompt = message.prompt_tokens if was_written else 0
-    answer = estimated_tokens(message.answer)
+    estimate = Usage(message.prompt_tokens if was_written else 0, estimated_tokens(message.answer))
+    prompt, answer = astuple(usage or estimate)
     cost = prompt * settings.LLM_PROMPT_PRICE_PER_MILLION + answer * settings.LLM_ANSWER_PRICE_PER_MILLION
     used = {"prompt": prompt, "answer": answer, "cost": round(cost), "held": message.held_tokens, "message": message.pk}
     with connection.cursor() as cursor:

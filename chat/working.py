@@ -37,6 +37,7 @@ class Draft:
         self.slot: Slot | None = None
         self.finish_reason: str = Message.FinishReason.ERROR
         self.is_whole = False
+        self.usage: answering.Usage | None = None
 
     def take(self, piece: answering.Piece, writer: Writer) -> None:
         match piece:
@@ -52,6 +53,8 @@ class Draft:
                 self.is_cached = True
             case answering.MayKeep(slot=slot):
                 self.slot = slot
+            case answering.Usage() as usage:
+                self.usage = usage
             case answering.Ending(finish_reason=finish_reason):
                 self.finish_reason = finish_reason
                 self.is_whole = True
@@ -145,7 +148,7 @@ class Work:
                 return
             for name, value in values.items():
                 setattr(message, name, value)
-            accounts.settle(message)
+            accounts.settle(message, draft.usage)
         self._writer.end("error" if state == State.FAILED else "done", message_body(message))
         if draft.slot and draft.is_whole and not self._lease.is_over:
             draft.slot.keep(answer=text, citations=message.citations, finish_reason=draft.finish_reason)

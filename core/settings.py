@@ -285,6 +285,7 @@ LLM_BASE_URL = env.str("LLM_BASE_URL", default="")  # empty: answers quote the s
 LLM_API_KEY = env.str("LLM_API_KEY", default="")
 LLM_MODEL = env.str("LLM_MODEL", default="")
 LLM_MAX_TOKENS = env.int("LLM_MAX_TOKENS", default=800)
+LLM_ASKS_USAGE = env.bool("LLM_ASKS_USAGE", default=True)  # off for servers that refuse `stream_options`
 LLM_PROMPT_MAX_TOKENS = env.int("LLM_PROMPT_MAX_TOKENS", default=6000)  # estimated: rules, history, passages, question
 LLM_TENANT_DAILY_TOKENS = env.int("LLM_TENANT_DAILY_TOKENS", default=0)  # prompts and answers; 0: no limit
 LLM_PROMPT_PRICE_PER_MILLION = env.float("LLM_PROMPT_PRICE_PER_MILLION", default=0.0)  # tokens; in your currency

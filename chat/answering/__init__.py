@@ -1,6 +1,18 @@
 """From a question to an answer with citations: the one entry is `answer`."""
 
-from chat.answering.pieces import Author, ByModel, Citation, Ending, FromCache, MayKeep, Piece, Sources, Text
+from chat.answering.pieces import Author, ByModel, Citation, Ending, FromCache, MayKeep, Piece, Sources, Text, Usage
 from chat.answering.steps import answer
 
-__all__ = ["Author", "ByModel", "Citation", "Ending", "FromCache", "MayKeep", "Piece", "Sources", "Text", "answer"]
+__all__ = [
+    "Author",
+    "ByModel",
+    "Citation",
+    "Ending",
+    "FromCache",
+    "MayKeep",
+    "Piece",
+    "Sources",
+    "Text",
+    "Usage",
+    "answer",
+]

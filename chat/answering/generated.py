@@ -103,11 +103,10 @@ async def answer(plan: Plan, should_stop: Callable[[], bool]) -> AsyncGenerator[
     guard = Guard(rules=plan.rules, secret=plan.mark, hosts=hosts)
     has_begun = False
     async with aclosing(llm.stream(plan.prompt, should_stop=should_stop)) as texts:
-        async for text in _without_no_answer(texts):
-            safe = guard.feed(text)
-            if guard.is_reciting:
-                log.warning("a model's answer was cut where it began to recite its rules")
-                break
+        async for safe in _guarded(guard, texts):
+            if isinstance(safe, llm.Usage):
+                yield safe
+                continue
             has_begun = has_begun or bool(safe)
             for piece in _checked(citing, citing.feed(safe)):
                 yield piece
@@ -132,12 +131,25 @@ def rules_for(language: str, mark: str) -> str:
     return _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language], mark=mark)
 
 
-async def _without_no_answer(texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+async def _guarded(guard: Guard, texts: AsyncGenerator[str | llm.Usage, None]) -> AsyncGenerator[str | llm.Usage, None]:
+    """Yield what may be shown; ends where the model begins to recite its rules."""
+    async for text in _without_no_answer(texts):
+        if isinstance(text, llm.Usage):
+            yield text
+            continue
+        safe = guard.feed(text)
+        if guard.is_reciting:
+            log.warning("a model's answer was cut where it began to recite its rules")
+            return
+        yield safe
+
+
+async def _without_no_answer(texts: AsyncGenerator[str | llm.Usage, None]) -> AsyncGenerator[str | llm.Usage, None]:
     """Yield the texts, or nothing if they say no more than NO_ANSWER."""
     opening = ""  # held back while it may still become that
     has_begun = False
     async for text in texts:
-        if has_begun:
+        if has_begun or isinstance(text, llm.Usage):
             yield text
             continue
         opening += text

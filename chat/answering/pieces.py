@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
+from chat.llm import Usage
 from chat.query_cache import Slot
 from knowledge.search import Passage
 
@@ -67,7 +68,7 @@ class MayKeep:
     slot: Slot
 
 
-Piece = Author | FromCache | Text | Sources | MayKeep | Ending
+Piece = Author | FromCache | Text | Sources | MayKeep | Usage | Ending
 
 
 @dataclass(frozen=True)

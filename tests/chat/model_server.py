@@ -57,6 +57,13 @@ class Handler(BaseHTTPRequestHandler):
         self.say("Within 30 days [1].")
         self.complete(usage={"prompt_tokens": -1, "completion_tokens": "many"})
 
+    def model_babbles(self):
+        """Say an answer, and then what is not the protocol, in one packet."""
+        self.begin()
+        self.say("Within 30 days [1].")
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        self.raw(f"data: {json.dumps(end)}\n\ndata: {{nonsense\n\n".encode())
+
     def model_unknowing(self):
         self.begin()
         for word in ("NO_", "ANS", "WER"):
@@ -154,9 +161,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def complete(self, usage=None):
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
-        self.raw(
-            f"data: {json.dumps(chunk | {'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]})}\n\n".encode()
-        )
+        end = chunk | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        self.raw(f"data: {json.dumps(end)}\n\n".encode())
         if usage:
             self.raw(f"data: {json.dumps(chunk | {'choices': [], 'usage': usage})}\n\n".encode())
         self.raw(b"data: [DONE]\n\n")

@@ -66,6 +66,25 @@ def test_what_an_answer_used_and_cost_is_written_down_once(ask, use_model, setti
     assert usage.total["cost"] == pytest.approx(message.cost_micros / 1e6)
 
 
+def test_what_the_models_server_counts_is_what_is_settled(ask, use_model, settings):
+    settings.LLM_PROMPT_PRICE_PER_MILLION, settings.LLM_ANSWER_PRICE_PER_MILLION = 2.0, 8.0
+    use_model("counts")
+    message = ask(daily_tokens=100_000)
+
+    assert (message.state, message.prompt_tokens, message.answer_tokens) == (State.DONE, 321, 7)
+    assert message.cost_micros == 2 * 321 + 8 * 7
+    day = TokenDay.objects.get()
+    assert (day.held, day.prompt_tokens, day.answer_tokens) == (0, 321, 7)
+
+
+@pytest.mark.parametrize("model", ["miscounts", "babbles"])
+def test_a_count_that_is_none_is_estimated(ask, use_model, model):
+    use_model(model)
+    message = ask()
+
+    assert (message.state, message.answer_tokens) == (State.DONE, estimated_tokens(message.answer))
+
+
 def test_first_the_context_is_cut_and_then_the_site_is_quoted(ask, use_model, settings, model_server, tenant):
     settings.QUERY_CACHE_ENABLED, settings.LLM_MAX_TOKENS = False, 100
     for number in range(4):
