@@ -100,19 +100,14 @@ def give_back(uploads: list[Upload]) -> None:
 
 def repair(*, limit: int) -> int:
     """Free the files of dead workers and of lost messages, close those that killed every worker; return how many."""
-    stuck = Upload.objects.lost() | Upload.objects.unanswered()
-    with transaction.atomic():
-        ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
-        uploads = Upload.objects.filter(pk__in=ids)
-        failed = _failed("crashed", "Reading the file stopped its worker several times.")
-        uploads.worn_out().update(**failed, **Upload.UNCLAIMED)
-        uploads.exclude(state=State.FAILED).update(state=State.QUEUED, **Upload.UNCLAIMED)
-    return len(ids)
+    return Upload.objects.repair(
+        limit=limit, **_failed("crashed", "Reading the file stopped its worker several times.")
+    )
 
 
 def fail(upload: Upload, code: str, text: str) -> None:
-    upload.let_go(**_failed(code, text))
+    upload.let_go(state=State.FAILED, **_failed(code, text))
 
 
 def _failed(code: str, text: str) -> dict[str, object]:
-    return {"state": State.FAILED, "error_code": code, "error": text, "body": b"", "finished_at": Now()}
+    return {"error_code": code, "error": text, "body": b"", "finished_at": Now()}

@@ -88,18 +88,7 @@ def give_back(run_ids: list[uuid.UUID]) -> None:
 
 def repair(*, limit: int) -> int:
     """Free the runs of dead workers and lost messages, and close those that killed every worker; return how many."""
-    stuck = FullSync.objects.lost() | FullSync.objects.unanswered()
-    with transaction.atomic():
-        ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
-        runs = FullSync.objects.filter(pk__in=ids)
-        runs.worn_out().update(
-            state=State.FAILED,
-            error="The worker died each time it went on.",
-            finished_at=Now(),
-            **FullSync.UNCLAIMED,
-        )
-        runs.exclude(state=State.FAILED).update(state=State.QUEUED, **FullSync.UNCLAIMED)
-    return len(ids)
+    return FullSync.objects.repair(limit=limit, error="The worker died each time it went on.", finished_at=Now())
 
 
 @transaction.atomic

@@ -108,17 +108,7 @@ def give_back(document_ids: list[uuid.UUID]) -> None:
 
 def repair(*, limit: int) -> int:
     """Free the jobs of dead workers and of lost messages, and close those that killed every worker; return how many."""
-    stuck = SyncItem.objects.lost() | SyncItem.objects.unanswered()
-    with transaction.atomic():
-        ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
-        items = SyncItem.objects.filter(pk__in=ids)
-        items.worn_out().update(
-            state=State.FAILED,
-            error="The worker died each time it made this document's vectors.",
-            **SyncItem.UNCLAIMED,
-        )
-        items.exclude(state=State.FAILED).update(state=State.QUEUED, **SyncItem.UNCLAIMED)
-    return len(ids)
+    return SyncItem.objects.repair(limit=limit, error="The worker died each time it made this document's vectors.")
 
 
 def retry_failed(*, tenant_id: uuid.UUID | None = None) -> int:

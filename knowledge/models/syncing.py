@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
 from django.utils.translation import gettext_lazy as _
@@ -34,6 +34,20 @@ class SyncJobQuerySet(TenantOwnedQuerySet[Any], JobQuerySet[Any]):  # type: igno
         """Return the jobs whose message nobody took for long enough."""
         waited = F("sent_at") - Greatest("created_at", "not_before")
         return self.filter(state=State.QUEUED, sent_at__lt=Now() - resend_gap(waited))
+
+    def repair(self, *, limit: int, **failed: Any) -> int:
+        """Free the jobs of dead workers and of lost messages; return how many.
+
+        Those that killed every worker are closed, ``failed`` being what is written besides.
+        """
+        stuck = self.lost() | self.unanswered()
+        unclaimed = self.model.UNCLAIMED
+        with transaction.atomic():
+            ids = list(stuck.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
+            jobs = self.filter(pk__in=ids)
+            jobs.worn_out().update(state=State.FAILED, **unclaimed, **failed)
+            jobs.exclude(state=State.FAILED).update(state=State.QUEUED, **unclaimed)
+        return len(ids)
 
 
 class SyncJob(TenantOwned, RetriedJob):
