@@ -78,6 +78,14 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.1)
         self.complete()
 
+    def model_trickles(self):
+        """Forty pieces in rather less than half a second."""
+        self.begin()
+        for n in range(40):
+            self.say(f"word{n} ")
+            time.sleep(0.01)
+        self.complete()
+
     def model_waits(self):
         """Say something, then nothing until the test lets it go on."""
         self.begin()

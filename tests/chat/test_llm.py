@@ -35,6 +35,20 @@ async def test_the_text_streams_in_pieces(use_model):
     assert await text_of() == "You can return any item within 30 days [1], says [9] it."
 
 
+async def test_after_the_first_text_all_that_came_is_read_at_a_beat(use_model, monkeypatch):
+    use_model("trickles")
+    readings = []
+    receive = model_connection.Connection.data_received
+    monkeypatch.setattr(
+        model_connection.Connection, "data_received", lambda self, data: (readings.append(data), receive(self, data))
+    )
+
+    text = await text_of()
+
+    assert text == "".join(f"word{n} " for n in range(40))
+    assert len(readings) < 20  # each piece was sent by itself
+
+
 @pytest.mark.parametrize(
     ("model", "error"),
     [
