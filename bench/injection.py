@@ -83,10 +83,13 @@ def _real_model() -> Iterator[list[str]]:
     said: list[str] = []
     stream = llm.stream
 
-    async def overheard(turns: list[llm.Turn], *, should_stop: Callable[[], bool]) -> AsyncGenerator[str, None]:
+    async def overheard(
+        turns: list[llm.Turn], *, should_stop: Callable[[], bool]
+    ) -> AsyncGenerator[str | llm.Usage, None]:
         async with aclosing(stream(turns, should_stop=should_stop)) as texts:
             async for text in texts:
-                said.append(text)
+                if isinstance(text, str):
+                    said.append(text)
                 yield text
 
     with real_model.running_real_model() as url, mock.patch.object(llm, "stream", overheard):
