@@ -327,7 +327,7 @@ def _usage_in(chunk: dict[str, Any]) -> Usage | None:
     told = chunk.get("usage")
     if not isinstance(told, dict):
         return None
-    counts = (told.get("prompt_tokens"), told.get("completion_tokens"))
+    counts: list[Any] = [told.get("prompt_tokens"), told.get("completion_tokens")]
     if not all(type(count) is int and 0 <= count <= USAGE_MAX_TOKENS for count in counts):
         return None
     return Usage(*counts)

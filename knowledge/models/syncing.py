@@ -85,7 +85,7 @@ class SyncItem(SyncJob):
 
     document = models.OneToOneField(Document, on_delete=models.CASCADE, related_name="sync_item")
 
-    objects: ClassVar = SyncItemQuerySet.as_manager()
+    objects: ClassVar = SyncItemQuerySet.as_manager()  # type: ignore[assignment]  # a subclass all the same
 
     class Meta:
         verbose_name = _("sync item")
@@ -153,7 +153,7 @@ class FullSync(SyncJob):
     switched_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = FullSyncQuerySet.as_manager()
+    objects: ClassVar = FullSyncQuerySet.as_manager()  # type: ignore[assignment]  # a subclass all the same
 
     class Meta:
         verbose_name = _("full sync")
