@@ -42,12 +42,8 @@ class LeaseLostError(Exception):
 
 def run_slice(run: CrawlRun) -> None:
     """Work on a claimed run for a slice's time, then pass it on: to the next slice, to a pause, or to its end."""
-    is_first = run.ticket == 1
-    turn = Turn(
-        settings.CRAWL_SLICE_SECONDS,
-        tenant_id=run.tenant_id,
-        shared_seconds=FIRST_TURN_SECONDS if is_first else None,
-    )
+    shared_seconds = FIRST_TURN_SECONDS if run.ticket == 1 else None
+    turn = Turn(settings.CRAWL_SLICE_SECONDS, tenant_id=run.tenant_id, shared_seconds=shared_seconds)
     try:
         pause = _work(run, turn)
     except LeaseLostError:
