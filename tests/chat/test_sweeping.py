@@ -192,7 +192,7 @@ def sweep_until(condition, seconds=40):
 @pytest.mark.slow
 def test_a_publish_that_never_happened_is_answered(tenant, site, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "ring", lambda *_ids: False)
+        patch.setattr(tasks, "ring", lambda *_ids, **_options: False)
         ask(tenant)
 
     with running_worker():
