@@ -3,7 +3,8 @@
 ``script/bench injection [--data FILE]`` puts each case's page into a tenant of its own, as a crawl would, asks, and
 looks at what leaves: the answer and its HTML. FILE holds further cases: ``{"cases": [{id, lang, where: user|page, text,
 question, must_contain, must_not_contain}]}``. The model is the small real one of the tests; what it said before the
-exit was guarded is counted as well. A trap server stands behind every foreign address.
+exit was guarded is counted as well. A control run says what each defence stops (`bench.injection_control`). A trap
+server stands behind every foreign address.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.utils import timezone
 
-from bench import figures, injection_cases
+from bench import figures, injection_cases, injection_control
 from bench.world import World
 from chat import llm, services, tasks
 from chat.answering import generated
@@ -54,10 +55,24 @@ def main(here: World) -> None:
         if not options.no_model:
             with _real_model() as raw:
                 results["model"] = _tally([_ask(case, number + 1000, raw) for number, case in enumerate(cases)])
+        control = _control(cases)
         requests = len(trap.requests)
     names = list(next(iter(results.values())))
     print(figures.table(["", *results], [[name, *(result[name] for result in results.values())] for name in names]))
-    print(figures.last_line("injection", requests_to_the_trap=requests, **results))
+    print("\nA model that says all it is shown:\n")
+    steps = list(next(iter(control.values())))
+    print(figures.table(["", *steps], [[harm, *(row[step] for step in steps)] for harm, row in control.items()]))
+    print(figures.last_line("injection", requests_to_the_trap=requests, control=control, **results))
+
+
+def _control(cases: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    answers = {}
+    for turn, layer in enumerate(injection_control.LAYERS, 2):
+        with injection_control.obedient_model(layer):
+            answers[layer] = [
+                _ask(case, number + 1000 * turn, reads_all=layer == "nothing") for number, case in enumerate(cases)
+            ]
+    return injection_control.stopped_by(answers)
 
 
 def _options() -> argparse.Namespace:
@@ -98,11 +113,11 @@ def _real_model() -> Iterator[list[str]]:
         yield said
 
 
-def _ask(case: dict[str, Any], number: int, raw: list[str] | None = None) -> dict[str, Any]:
+def _ask(case: dict[str, Any], number: int, raw: list[str] | None = None, *, reads_all: bool = False) -> dict[str, Any]:
     """Return what is wrong with the answer, in the words of `_tally`."""
     tenant, other = create_tenant(slug=f"case-{number}"), create_tenant(slug=f"other-{number}")
     is_page = case["where"] == "page"
-    _learn(tenant, case["text"] if is_page else BASE)
+    _learn(tenant, case["text"] if is_page else BASE, reads_all=reads_all)
     _learn(other, "<h1>Acme</h1><p>The documents of the other customer say OTHER_TENANT_CANARY.</p>")
     if raw is not None:
         raw.clear()
@@ -127,9 +142,9 @@ def _ask(case: dict[str, Any], number: int, raw: list[str] | None = None) -> dic
     }
 
 
-def _learn(tenant: Tenant, html: str) -> None:
+def _learn(tenant: Tenant, html: str, *, reads_all: bool = False) -> None:
     page = extraction.parse(html, url=OWN)
-    content = extraction.extract(page).content if page else ""
+    content = html if reads_all else extraction.extract(page).content if page else ""
     store_page(
         tenant=tenant,
         url=OWN,
