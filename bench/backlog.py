@@ -34,7 +34,7 @@ def keep(port: int, queue: str) -> None:
 
 def fill(port: int, queue: str, level: int) -> None:
     """Add crawls until so many tasks wait."""
-    while sum(map(client().llen, queues.lists_of(queue))) < level:
+    while queues.length(client(), queue) < level:
         add_crawl(client().incr(CRAWLS), port)
 
 

@@ -111,9 +111,15 @@ def three_queues(here: World, plan: Plan, port: int, environ: dict[str, str], ke
 def measure(address: str, key: str, count: int) -> Level:
     done = TaskRun.objects.filter(queue=queues.LOW_PRIORITY, state=TaskState.DONE)
     done_before, busy_before, begin = done.count(), figures.busy_seconds(), time.monotonic()
-    samples = asyncio.run(asking.ask_at_fixed_rate(
-        address, key, count=count, per_second=PER_SECOND, backlog=lambda: client().llen(queues.LOW_PRIORITY)
-    ))  # fmt: skip
+    samples = asyncio.run(
+        asking.ask_at_fixed_rate(
+            address,
+            key,
+            count=count,
+            per_second=PER_SECOND,
+            backlog=lambda: queues.length(client(), queues.LOW_PRIORITY),
+        )
+    )
     seconds = time.monotonic() - begin
     return Level(samples, (figures.busy_seconds() - busy_before) / seconds, (done.count() - done_before) / seconds)
 

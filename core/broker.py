@@ -1,5 +1,7 @@
 """kombu's Redis transport, mended: a worker outlives a broker that goes away while its tasks run.
 
+Which of a queue's lists has which level is for `core.queues` to say.
+
 As it comes, kombu puts unacknowledged messages back when a connection closes, and what fails there, as it must without
 a broker, ends the worker and every answer in it. The messages are safe where they are, in Redis: they come back after
 the visibility timeout, and the row that each rings for is rung for again long before.
@@ -9,6 +11,8 @@ from typing import Any
 
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+
+from core import queues
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +39,9 @@ class QoS(redis.QoS):
 
 class Channel(redis.Channel):
     QoS = QoS
+
+    def _q_for_pri(self, queue: str, pri: int) -> str:
+        return queues.list_of(queue, self.priority(pri))
 
 
 class Transport(redis.Transport):

@@ -97,7 +97,7 @@ def broker() -> str:
         settings.REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, decode_responses=True
     )
     with client:
-        lengths = {name: sum(map(client.llen, queues.lists_of(name))) for name in queues.NAMES}
+        lengths = {name: queues.length(client, name) for name in queues.NAMES}
         info = {name: client.info(name) for name in REDIS_SECTIONS}
         return _json({"queue_lengths": lengths, "unacknowledged": client.hlen("unacked"), "info": info})
 

@@ -33,7 +33,7 @@ def leads(log):
 @pytest.mark.slow
 def test_two_beats_send_each_due_task_once_and_one_takes_over(two_beats, redis_client):
     def sent():
-        return redis_client.llen(queues.DEFAULT)
+        return queues.length(redis_client, queues.DEFAULT)
 
     wait_until(lambda: sent() >= 4, 60, two_beats[0][1].read_text)
     recorded = PeriodicTask.objects.get().total_run_count

@@ -53,6 +53,27 @@ def test_the_lists_of_a_queue_are_those_that_the_broker_makes(redis):
     assert [redis.llen(name) for name in queues.lists_of(queues.LOW_PRIORITY)] == [1] * len(queues.LEVELS)
 
 
+def test_the_list_of_a_queues_own_name_holds_first_questions_and_the_backlog():
+    assert [
+        queues.list_of(name, level) for name, level in [("high_priority", 0), ("default", 9), ("low_priority", 9)]
+    ] == ["high_priority", "default", "low_priority"]
+    for name in queues.NAMES:
+        assert set(queues.lists_of(name)) == {name, *(f"{name}\x06\x16{step}" for step in (3, 6, 9))}, (
+            "as Flower counts"
+        )
+
+
+def test_a_worker_takes_the_most_urgent_level_first(redis):
+    for level in reversed(queues.LEVELS):
+        current_app.send_task("nothing", queue=queues.LOW_PRIORITY, priority=level)
+
+    with current_app.connection() as connection, connection.SimpleQueue(queues.LOW_PRIORITY) as queue:
+        taken = [queue.get(timeout=5) for _ in queues.LEVELS]
+        for message in taken:
+            message.ack()
+    assert [message.properties["priority"] for message in taken] == list(queues.LEVELS)
+
+
 def test_the_more_a_tenants_work_has_had_lately_the_less_urgent_it_is(redis):
     has_had(100, OTHER)
     levels = []
@@ -108,10 +129,10 @@ def test_a_turn_ends_at_once_for_somebody_more_urgent_and_not_for_somebody_less_
     for turn in (heavy, light):
         later(turn, monkeypatch, turns.BRIEF_SECONDS)
 
-    redis.lpush(queues.LOW_PRIORITY, "message")
+    redis.lpush(queues.list_of(queues.LOW_PRIORITY, 0), "message")
     assert (heavy.is_over(), light.is_over()) == (True, False)
 
-    redis.delete(queues.LOW_PRIORITY)
+    redis.delete(queues.list_of(queues.LOW_PRIORITY, 0))
     redis.lpush(queues.list_of(queues.LOW_PRIORITY, 9), "message")
     for turn in (heavy, light):
         later(turn, monkeypatch, 2 * turns.SHARED_SECONDS)

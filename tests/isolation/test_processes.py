@@ -28,7 +28,7 @@ def hold_every_slot(installation):
     for _ in range(SLOTS):
         app.send_task("crawl.hold_for_test")
     installation.wait_for(lambda: client().get(HELD) == str(SLOTS), "the slots were not taken")
-    assert client().llen(queues.LOW_PRIORITY) == 0
+    assert queues.length(client(), queues.LOW_PRIORITY) == 0
 
 
 def ask(tenant, count):
@@ -88,7 +88,7 @@ def test_a_stopped_background_worker_puts_its_work_back_and_leaves_nothing_unack
 
     installation.stop("celery_worker")
 
-    assert client().llen(queues.LOW_PRIORITY) == SLOTS
+    assert queues.length(client(), queues.LOW_PRIORITY) == SLOTS
     assert unacknowledged() == 0
 
 

@@ -63,7 +63,7 @@ def prove(*options):
 def assert_nothing_is_left(redis_client):
     assert not Tenant.objects.filter(slug__startswith=isolation.SLUG).exists()
     assert not any(model.objects.exists() for model in (Document, Message, TaskRun))
-    assert [redis_client.llen(name) for name in (queues.DEFAULT, queues.LOW_PRIORITY)] == [0, 0]
+    assert [queues.length(redis_client, name) for name in (queues.DEFAULT, queues.LOW_PRIORITY)] == [0, 0]
     assert list(redis_client.scan_iter("chat:stream:*")) == []
 
 
@@ -115,7 +115,7 @@ def test_stopped_in_the_middle_of_the_flood_it_leaves_nothing_behind(redis_clien
 
     def top_up_and_stop(flood):
         top_up(flood)
-        assert redis_client.llen(queues.LOW_PRIORITY) >= isolation.PAGES_PER_CRAWL
+        assert queues.length(redis_client, queues.LOW_PRIORITY) >= isolation.PAGES_PER_CRAWL
         raise KeyboardInterrupt
 
     monkeypatch.setattr(isolation.Flood, "top_up", top_up_and_stop)

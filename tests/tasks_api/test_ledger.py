@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
-from core import enqueue
+from core import enqueue, queues
 from core.redis import client
 from tasks_api import ledger
 from tasks_api.models import TaskRun
@@ -73,10 +73,10 @@ def test_sending_waits_for_the_commit(redis_client):
     with transaction.atomic():
         task_id = enqueue.send(tasks.succeed, {})
         assert not TaskRun.objects.filter(pk=task_id).exists()
-        assert redis_client.llen("default") == 0
+        assert queues.length(redis_client, "default") == 0
 
     assert TaskRun.objects.get(pk=task_id).state == "queued"
-    assert redis_client.llen("default") == 1
+    assert queues.length(redis_client, "default") == 1
 
 
 @pytest.mark.django_db
@@ -85,7 +85,7 @@ def test_a_ledger_that_cannot_write_stops_neither_publishing_nor_the_transaction
     with bound_contextvars(tenant_id=str(before.pk), request_id="x\0y"):  # a text that Postgres refuses
         tasks.succeed.delay()
 
-    assert redis_client.llen("default") == 1
+    assert queues.length(redis_client, "default") == 1
     assert TaskRun.objects.count() == 0
     before.refresh_from_db()
 
@@ -210,5 +210,5 @@ def test_a_signal_receiver_that_fails_only_logs(monkeypatch, redis_client):
 
     tasks.succeed.delay()
 
-    assert redis_client.llen("default") == 1
+    assert queues.length(redis_client, "default") == 1
     assert TaskRun.objects.count() == 0
