@@ -54,7 +54,7 @@ def log_in(open_page, member):
 @pytest.fixture
 def waiting(tenant, member, monkeypatch):
     """A question that no worker has been told of yet."""
-    monkeypatch.setattr(tasks, "ring", lambda *_: True)
+    monkeypatch.setattr(tasks, "ring", lambda *_ids, **_options: True)
     message = chat.ask(tenant=tenant, question="How long do I have to return an item?", member=member)
     monkeypatch.undo()
     return message
