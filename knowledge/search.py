@@ -1,6 +1,7 @@
 """Find the passages that may answer a question: by its words and by its meaning, fused by rank."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,8 +25,8 @@ RRF_K = 10
 SCORE_WEIGHT = 1.0
 
 # Not as models: 28 passages with their documents took 2 ms of CPU more.
-_READ = ("pk", "content_hash", "heading_path", "content", "document_id", "document__url", "document__title",
-         "document__fetched_at", "cosine")  # fmt: skip
+_COLUMNS = ("pk", "content_hash", "heading_path", "content", "document_id", "document__url", "document__title",
+            "document__fetched_at", "cosine")  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +63,20 @@ def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
     vector = _vector_of(query, model)
     near = vector_search.nearest(tenant=tenant, vector=vector, model=model, chunks=hits.chunks) if vector else {}
     scores = fuse(hits.scores, near)
-    rows = Chunk.objects.annotate(cosine=_cosine(vector, model))
-    return _passages(rows.for_tenant(tenant), scores, hits, limit)
+    rows = Chunk.objects.annotate(cosine=_cosine(vector, model)).for_tenant(tenant)
+    found = _read(rows, [*scores][: limit + SPARE] + [*hits.scores][:limit])
+    if near and (unembedded := {row.pk for row in found if row.cosine is None}):
+        scores = fuse(hits.scores, near, unembedded)
+    return _passages(found, scores, hits, limit)
 
 
-def fuse(by_words: dict[int, float], by_meaning: dict[int, float]) -> dict[int, float]:
+def fuse(
+    by_words: dict[int, float], by_meaning: dict[int, float], unembedded: Collection[int] = ()
+) -> dict[int, float]:
     """Return the fusion of two rankings by reciprocal rank and a share of each scaled score, best first.
+
+    The words of passages that have no vector yet count for their meaning as well: else, as long as a site is being
+    embedded, whatever is embedded already would come before the page that holds the answer.
 
     Source: Cormack, Clarke & Büttcher, Reciprocal Rank Fusion (SIGIR 2009); Bruch, Gai & Ingber, An Analysis of
     Fusion Functions for Hybrid Retrieval (TOIS 2023), for what the scores add.
@@ -79,6 +88,8 @@ def fuse(by_words: dict[int, float], by_meaning: dict[int, float]) -> dict[int, 
         for rank, (chunk_id, score) in enumerate(ranking.items(), start=1):
             scaled = (score - low) / span if span else 1.0
             scores[chunk_id] = scores.get(chunk_id, 0.0) + 1 / (RRF_K + rank) + SCORE_WEIGHT * scaled
+    for chunk_id in unembedded:
+        scores[chunk_id] *= 2
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -100,12 +111,15 @@ def _vector_of(query: str, model: str) -> list[float] | None:
 _failing: set[str] = set()
 
 
-def _passages(rows: QuerySet[Chunk], scores: dict[int, float], hits: text_search.WordHits, limit: int) -> list[Passage]:
-    """Read the passages, best first; of passages with equal text only the best."""
-    ranked = list(scores)[: limit + SPARE]
-    found = sorted(rows.filter(pk__in=ranked).values_list(*_READ, named=True), key=lambda row: ranked.index(row.pk))
-    best = {row.content_hash: row for row in reversed(found)}
-    unique = [row for row in found if best[row.content_hash] is row]
+def _read(rows: QuerySet[Chunk], wanted: list[int]) -> list[Any]:
+    return list(rows.filter(pk__in=set(wanted)).values_list(*_COLUMNS, named=True))
+
+
+def _passages(found: list[Any], scores: dict[int, float], hits: text_search.WordHits, limit: int) -> list[Passage]:
+    """Return the passages, best first; of passages with equal text only the best."""
+    ranked = sorted(found, key=lambda row: (-scores[row.pk], row.pk))
+    best = {row.content_hash: row for row in reversed(ranked)}
+    unique = [row for row in ranked if best[row.content_hash] is row]
     return [_passage(row, scores[row.pk], hits) for row in unique[:limit]]
 
 

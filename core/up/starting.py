@@ -16,6 +16,7 @@ from core.up.supervision import APP_GROUP, DATA_GROUP, Manager
 
 DATA_READY_SECONDS = 60
 WEB_READY_SECONDS = 60
+WORKERS_READY_SECONDS = 60
 RETRY_SECONDS = 5  # how long a service may fail: what a crash left behind can take a moment to go away
 POLL_SECONDS = 0.05
 
@@ -106,6 +107,7 @@ class Start:
         self.wait("web", APP_GROUP, lambda: not find_problem("web"), WEB_READY_SECONDS)
         if with_demo:
             site.make()
+            self.wait("celery_ai", APP_GROUP, lambda: not find_problem("ai1"), WORKERS_READY_SECONDS)
             self.tell("crawling the handbook and asking first questions")
             site.wait_for_answers(self.stop_signals.check)
         self.manager.start(APP_GROUP, [service.name for service in SERVICES])

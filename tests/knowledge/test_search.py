@@ -52,6 +52,19 @@ def test_every_spelling_of_a_persian_question_finds_the_page(store, tenant, embe
     assert urls(search(tenant=tenant, query=query))[0] == URL
 
 
+def test_a_page_that_has_no_vectors_yet_is_not_behind_those_that_have(learn, store, tenant, embedder):
+    """As while a site is being embedded: the page that holds the answer is one of the last."""
+    for number in range(30):
+        learn(tenant, f"{URL}{number}", f"Which key opens door {number}, revoked or not, is told at the gate.")
+    store(tenant, URL, "A revoked API key is refused.")
+
+    found = search(tenant=tenant, query="What happens to a revoked API key?")
+
+    assert urls(found)[0] == URL
+    assert found[0].cosine is None
+    assert found[1].cosine is not None
+
+
 def test_a_page_without_a_common_word_is_found_by_meaning(learn, tenant):
     learn(tenant, URL, "abab")
 
@@ -173,6 +186,13 @@ def test_fusing_puts_first_what_both_rankings_like_and_keeps_what_one_knows():
     assert set(fused) == {1, 2, 3, 4}
     assert fuse({}, {}) == {}
     assert list(fuse({}, {5: 0.9})) == [5]
+
+
+def test_fusing_lets_the_words_of_a_passage_without_a_vector_count_for_its_meaning():
+    by_words, by_meaning = {1: 9.0, 2: 6.0}, {2: 0.9, 3: 0.8}
+
+    assert list(fuse(by_words, by_meaning))[0] == 2
+    assert list(fuse(by_words, by_meaning, {1}))[0] == 1
 
 
 def make_tenant(slug: str, texts: list[str], vectors: list[list[float]]):
