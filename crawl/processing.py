@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from core.postgres.restarts import has_lost_session
 from core.turns import Turn
 from crawl import answers, extraction, frontier, missing, sending
 from crawl.extraction import ParsedPage
@@ -74,6 +75,8 @@ def _alone(page: Page, bugs: list[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as exc:
+        if has_lost_session(exc):
+            raise  # the database was restarted: the pages are taken again once their lease has ended
         log.exception("page_processing_failed", page_id=page.pk)
         frontier.close(page, Page.State.FAILED, Page.Reason.UNREADABLE)
         if isinstance(exc, SoftTimeLimitExceeded):

@@ -11,6 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
 from core.jobs import kept
+from core.postgres.restarts import has_lost_session
 from core.turns import Turn
 from crawl import finishing, frontier, processing, sending, slices, uploading
 from crawl.models import CrawlRun, Page, Upload
@@ -36,7 +37,9 @@ def crawl_website_task(*, run_id: str, ticket: int | None = None) -> bool:
             slices.run_slice(run)
     except SoftTimeLimitExceeded:
         raise  # as if the worker had died: the sweeper sends the run again, and gives it up after several
-    except Exception:
+    except Exception as exc:
+        if has_lost_session(exc):
+            raise  # likewise: the database was restarted
         log.exception("crawl_slice_failed", run_id=run_id)
         finishing.finish(run, error="The crawl met an internal error.")
         raise
@@ -83,6 +86,8 @@ def read_upload_task(*, upload_id: str) -> bool:
         with kept(upload):
             uploading.read(upload)
     except BaseException as exc:  # a bug, or the soft time limit: the row must not wait for its lease
+        if has_lost_session(exc):
+            raise  # the database was restarted: the file is read again once the lease has ended
         uploading.fail(upload, "crashed", f"{type(exc).__name__}: {exc}")
         raise
     finally:
