@@ -102,8 +102,9 @@ class Turn:
         return self.seconds_left() > 0 and (is_brief or not others_wait(level_of(self.tenant_id) - 1))
 
     def is_over(self) -> bool:
-        shared_until = self.started + self.shared_seconds
-        return not self.goes_on() or (time.monotonic() >= shared_until and self.others_wait())
+        if time.monotonic() < self.started + self.shared_seconds:
+            return not self.goes_on()
+        return self.seconds_left() <= 0 or self.others_wait()
 
 
 def _read() -> dict[str, float]:

@@ -2,12 +2,10 @@
 
 from datetime import timedelta
 
-import psycopg2
 import pytest
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings as django_settings
-from django.db import OperationalError
 from django.utils import timezone
 
 from core import turns
@@ -260,32 +258,6 @@ def test_a_bug_in_a_slice_closes_the_run(website, sent, work, monkeypatch):
 
     run.refresh_from_db()
     assert (run.state, run.error) == ("failed", "The crawl met an internal error.")
-
-
-def test_a_slice_under_which_the_database_was_restarted_is_tried_again(website, sent, work, monkeypatch):
-    def lost(*_args):
-        raise OperationalError from psycopg2.OperationalError("server closed the connection unexpectedly")
-
-    run = services.start_crawl(website=website)
-    with monkeypatch.context() as patch:
-        patch.setattr(frontier, "seed", lost)
-        with pytest.raises(OperationalError):
-            work()
-
-    run.refresh_from_db()
-    assert (run.state, run.error) == ("running", "")
-
-
-def test_pages_under_which_the_database_was_restarted_are_taken_again(website, sent, work, monkeypatch):
-    def lost(*_args):
-        raise OperationalError from psycopg2.OperationalError("server closed the connection unexpectedly")
-
-    run = services.start_crawl(website=website)
-    monkeypatch.setattr(processing, "_read", lost)
-    with pytest.raises(OperationalError):
-        work()
-
-    assert not run.pages.filter(state__in=["failed", "done"]).exists()
 
 
 def test_a_slice_that_runs_out_of_time_is_tried_again(website, sent, work, monkeypatch):
