@@ -39,9 +39,8 @@ def send_pages(pages: Sequence[Page]) -> None:
 
 
 def _after_commit(name: str, tenant_id: object, **kwargs: object) -> None:
-    enqueue.send(
-        name, kwargs, tenant_id=tenant_id, level=turns.level_of(tenant_id)
-    )  # by name: the tasks import this module
+    # by name: the tasks import this module
+    enqueue.send(name, kwargs, tenant_id=tenant_id, level=turns.level_of(tenant_id))
 
 
 def send_uploads(limit: int = UPLOADS_MAX) -> int:

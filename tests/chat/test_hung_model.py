@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 
 import httpx2
 import pytest
 
 from chat.models import Message
-from core.embedded.ports import find_free
-from tests.workers import BASE_DIR, environment, running_worker, wait_until
+from tests.web_process import running_web
+from tests.workers import running_worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -39,25 +37,8 @@ ENDS = {
 @pytest.fixture
 def web(site, model_server):
     """A web process and a worker that is soon out of patience with its model; yields the web's URL."""
-    port = find_free()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "core.web"], cwd=BASE_DIR, env=environment({"UVICORN_PORT": str(port)})
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        with running_worker(concurrency=50, env=IMPATIENT | {"LLM_BASE_URL": model_server.url}):
-            wait_until(lambda: is_well(url), 60)
-            yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_well(url):
-    try:
-        return httpx2.get(f"{url}/healthz", timeout=2).status_code == 200
-    except httpx2.HTTPError:
-        return False
+    with running_web() as (url, _), running_worker(concurrency=50, env=IMPATIENT | {"LLM_BASE_URL": model_server.url}):
+        yield url
 
 
 async def test_each_way_a_model_hangs_or_fails_ends_in_a_clear_state_for_who_waits_and_who_reads(web, api_key):

@@ -2,16 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import httpx2
 import pytest
 
-from core.embedded.ports import find_free
-from tests.workers import BASE_DIR, environment, wait_until
+from tests.web_process import is_well, running_web
+from tests.workers import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -26,25 +24,8 @@ def tenant_key():
 @pytest.fixture
 def web():
     """The service as it ships: its URL and its process."""
-    port = find_free()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "core.web"], cwd=BASE_DIR, env=environment({"UVICORN_PORT": str(port)})
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: process.poll() is not None or is_well(url), 60)
+    with running_web() as (url, process):
         yield url, process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(30)
-
-
-def is_well(url):
-    try:
-        return httpx2.get(f"{url}/healthz", timeout=5).status_code == 200
-    except httpx2.HTTPError:
-        return False
 
 
 def serving(process):
