@@ -47,16 +47,21 @@ class Brownout:
 
 
 def decide(current: Brownout, wait: waits.Spread, *, target_ms: float, now: float) -> Brownout:
-    """Return what follows: a step up while chats wait too long, a step down after a time of calm, else as it is."""
+    """Return what follows: a step up while chats wait too long, a step down after a time of calm, else as it is.
+
+    One chat alone is no reason, however long it waited: at least two of them have to be late.
+    """
     seen = replace(current, p95_ms=wait.p95, count=wait.count)
-    p95 = wait.p95 if wait.p95 is not None and wait.count >= SAMPLES_MIN else 0.0  # nobody asks: nobody waits
-    if p95 > target_ms:
+    late = 0.0  # nobody asks: nobody waits
+    if wait.p95 is not None and wait.second is not None and wait.count >= SAMPLES_MIN:
+        late = min(wait.p95, wait.second)
+    if late > target_ms:
         is_due = current.level == 0 or now - current.changed_at >= STEP_SECONDS
         level = min(current.level + is_due, LEVEL_MAX)
         return replace(
             seen, level=level, changed_at=now if level != current.level else seen.changed_at, calm_since=None
         )
-    if p95 > CALM_SHARE * target_ms:
+    if late > CALM_SHARE * target_ms:
         return replace(seen, calm_since=None)
     since = now if current.calm_since is None else current.calm_since
     if current.level and now - since >= CALM_SECONDS:

@@ -33,12 +33,16 @@ BINS_PER_DOUBLING = 4  # a percentile is at most 19 % too high
 
 @dataclass(frozen=True)
 class Spread:
-    """How long something took, in milliseconds; the percentiles are None where nothing was counted."""
+    """How long something took, in milliseconds; the percentiles are None where nothing was counted.
+
+    ``second`` is the longest but one: of fewer than 20 the p95 is the longest, a single one.
+    """
 
     count: int
     p50: float | None
     p95: float | None
     p99: float | None
+    second: float | None
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,15 @@ def read(queue: str, *, seconds: int) -> Waits:
 def _spread(counts: Mapping[str, int], kind: str) -> Spread:
     bins = sorted((int(field.removeprefix(kind)), n) for field, n in counts.items() if field.startswith(kind))
     total = sum(n for _bin, n in bins)
-    return Spread(total, *(_percentile(bins, total, share) for share in (0.5, 0.95, 0.99)))
+    return Spread(total, *(_at(bins, rank) for rank in (0.5 * total, 0.95 * total, 0.99 * total, total - 1)))
 
 
-def _percentile(bins: list[tuple[int, int]], total: int, share: float) -> float | None:
+def _at(bins: list[tuple[int, int]], rank: float) -> float | None:
+    """Return the duration that so many are not longer than, or None if there are not so many."""
     seen = 0
     for number, n in bins:
         seen += n
-        if seen >= share * total:
+        if 0 < rank <= seen:
             return round(2 ** (number / BINS_PER_DOUBLING), 1)
     return None
 

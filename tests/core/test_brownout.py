@@ -15,11 +15,11 @@ from core.redis import client
 TARGET_MS = 200.0
 
 
-def wait(p95, count=SAMPLES_MIN):
-    return waits.Spread(count, p95, p95, p95)
+def wait(p95, count=SAMPLES_MIN, second=None):
+    return waits.Spread(count, p95, p95, p95, p95 if second is None else second)
 
 
-NOBODY_ASKS = waits.Spread(0, None, None, None)
+NOBODY_ASKS = waits.Spread(0, None, None, None, None)
 
 
 def after(seconds_and_waits, begin=Brownout()):  # noqa: B008 -- frozen
@@ -40,6 +40,23 @@ def test_a_wait_at_the_target_changes_nothing():
 
 def test_a_few_chats_that_waited_are_no_reason():
     assert after([(0, wait(TARGET_MS * 10, SAMPLES_MIN - 1))]).level == 0
+
+
+def test_one_chat_that_waited_is_no_reason_however_long():
+    seen = wait(TARGET_MS * 100, 19, second=TARGET_MS)
+
+    assert after([(second, seen) for second in range(100)]).level == 0
+
+
+def test_two_chats_that_waited_are_a_reason():
+    assert after([(0, wait(TARGET_MS * 100, SAMPLES_MIN, second=TARGET_MS + 1))]).level == 1
+
+
+def test_one_late_chat_does_not_keep_it_slow():
+    slowed = Brownout(level=1, changed_at=1000.0)
+    seen = wait(TARGET_MS * 100, 19, second=TARGET_MS / 2)
+
+    assert after([(second, seen) for second in range(int(CALM_SECONDS) + 1)], slowed).level == 0
 
 
 def test_each_further_step_waits_to_see_what_the_last_one_did():
