@@ -140,6 +140,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 CELERY_TASK_DEFAULT_QUEUE = queues.DEFAULT
+# What is sent without a level is what beat sends: few, short, and due now however much the tenants have queued.
+CELERY_TASK_DEFAULT_PRIORITY = queues.LEVELS[0]
 CELERY_TASK_QUEUES = queues.QUEUES
 CELERY_TASK_ROUTES = queues.ROUTES
 CELERY_TASK_CREATE_MISSING_QUEUES = False

@@ -36,6 +36,8 @@ def test_two_beats_send_each_due_task_once_and_one_takes_over(two_beats, redis_c
         return queues.length(redis_client, queues.DEFAULT)
 
     wait_until(lambda: sent() >= 4, 60, two_beats[0][1].read_text)
+    urgent = queues.list_of(queues.DEFAULT, queues.LEVELS[0])
+    assert redis_client.llen(urgent) >= 4, "what is due waited behind the tenants' work"
     recorded = PeriodicTask.objects.get().total_run_count
     assert recorded <= sent() <= recorded + 2, "tasks were sent more often than they were due"
     [(leader, leader_log)] = [pair for pair in two_beats if leads(pair[1])]
