@@ -112,7 +112,9 @@ def _replay(job: list[Line], verdict: Verdict) -> None:
                 verdict.cut.append((line.kind, alive_at, line.at))
             elif line.kind == MESSAGES and line.attempts == 1:
                 verdict.first_claims[line.id] = (job[0].at, line.at)
-        alive_at, before = line.at, line
+        if line.lease_until is None or line.lease_until > line.at:  # else it was ended for a worker that is dead
+            alive_at = line.at
+        before = line
 
 
 def _complaints(before: Line | None, line: Line) -> list[str]:

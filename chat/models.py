@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from core.jobs import Job, JobQuerySet, doubled_gap
+from core.jobs import Job, JobQuerySet, doubled_gap, new_token
 from core.postgres.columns import Columns
 from core.states import State
 from tenants.models import EndUser, Tenant, TenantOwned, TenantOwnedQuerySet
@@ -49,6 +49,7 @@ class Conversation(TenantOwned):
 class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  # type: ignore[override]
     ATTEMPTS = CLAIMS = "attempt"
     CLAIMED_WITH = ("tenant", "conversation")
+    AT_ONCE: ClassVar = {"sent_at": None}
 
     def held(self) -> Self:
         """Queued messages for which no doorbell is on its way: refused for lack of room, or never sent."""
@@ -156,10 +157,6 @@ class Message(TenantOwned, Job):
     def __str__(self) -> str:
         return str(self.id)
 
-    def hand_on(self) -> None:
-        """End this claim now, as if its worker had died: the sweeper rings for another at once."""
-        self.holds().update(lease_until=Now(), sent_at=None)
-
     @property
     def is_over(self) -> bool:
         return self.state not in OPEN_STATES
@@ -237,7 +234,7 @@ def _claim(message_id: uuid.UUID | str) -> Message | None:
     values = {
         "id": message_id,
         "open": OPEN_STATES,
-        "token": uuid.uuid4(),
+        "token": new_token(),
         "lease": timedelta(seconds=settings.JOB_LEASE_SECONDS),
         "attempts": MessageQuerySet.CLAIMS_MAX,
         "room": settings.CHAT_ANSWERS_PER_TENANT,

@@ -173,6 +173,7 @@ CELERY_BROKER_CONNECTION_TIMEOUT = 3
 # What the sweeper process runs, as "module:function"; core knows the apps by these strings only.
 SWEEPER_INTERVAL_SECONDS = 1.0
 SWEEPERS = [
+    "core.jobs.deaths:sweep",  # first: the others ring for what it frees
     "core.brownout:sweep",
     "chat.sweeping:sweep",
     "crawl.sweeping:sweep",

@@ -61,6 +61,8 @@ class Website(TenantOwned):
 class SentJobQuerySet(JobQuerySet[Any]):
     """Jobs whose ``send_at`` says when the sweeper sends their message again, if nothing has happened until then."""
 
+    AT_ONCE: ClassVar = {"send_at": Now()}
+
     def lease_values(self) -> dict[str, Any]:
         return super().lease_values() | {"send_at": lease_end()}
 

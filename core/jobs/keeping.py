@@ -1,8 +1,8 @@
 """Keeping the claims of this process alive: one thread renews all that are due, with one UPDATE for each model.
 
-It dies with its process, and nothing else ends a lease early: a worker that is killed is followed by another within
-`JOB_LEASE_SECONDS`, however long its work would have taken. The same thread looks for stop requests, so a person's
-Stop reaches a worker without the broker.
+It dies with its process: a worker that is killed is followed by another as soon as the sweeper misses its lock
+(`core.jobs.presence`), and else within `JOB_LEASE_SECONDS`, however long its work would have taken. The same thread
+looks for stop requests, so a person's Stop reaches a worker without the broker, and keeps the lock.
 """
 
 import os
@@ -17,8 +17,10 @@ import structlog
 from django.conf import settings
 from django.db import Error, connection
 
-from core.database import release_connection
+from core.database import outlast, release_connection
+from core.jobs.presence import of_this_process
 from core.jobs.rows import Job, JobQuerySet
+from core.postgres.restarts import has_lost_session
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ class Keeper:
                 if idle_rounds > 1 and self._may_end():
                     return
                 continue
+            of_this_process().lock.is_held()
             for _name, of_model in groupby(sorted(leases, key=_model_name), key=_model_name):
                 try:
                     look_after(list(of_model))
@@ -118,11 +121,19 @@ _keepers: dict[int, Keeper] = {}
 
 @contextmanager
 def kept(job: Job) -> Iterator[Lease]:
-    """Keep the claimed job's lease alive for as long as the block runs."""
+    """Keep the claimed job's lease alive for as long as the block runs.
+
+    A block that a restarted database has cut off hands the job on: it is nobody's failure.
+    """
     lease = Lease(job)
     keeper = _keepers.setdefault(os.getpid(), Keeper())  # a forked child must not think it has its parent's thread
     keeper.add(lease)
     try:
         yield lease
+    except Exception as exc:
+        if has_lost_session(exc):
+            keeper.remove(lease)  # else it would be renewed
+            outlast(job.hand_on)
+        raise
     finally:
         keeper.remove(lease)

@@ -14,6 +14,7 @@ from django.db.models import F, Q
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
+from core.jobs.presence import new_token
 from core.states import State
 
 CLAIMS_MAX = 3  # in a row that end without a word: the job may be what killed its workers
@@ -34,6 +35,7 @@ class JobQuerySet(models.QuerySet[_Job_co]):
     CLAIMS: ClassVar[str] = "attempts"  # the column that counts claims without an outcome
     CLAIMS_MAX: ClassVar[int] = CLAIMS_MAX
     CLAIMED_WITH: ClassVar[tuple[str, ...]] = ("tenant",)
+    AT_ONCE: ClassVar[dict[str, Any]] = {}  # what besides lets the sweeper ring for a free job without a pause
 
     def leased(self) -> Self:
         """Jobs that a living worker holds now."""
@@ -64,7 +66,7 @@ class JobQuerySet(models.QuerySet[_Job_co]):
 
     def take_all(self, key: dict[str, Any], **values: Any) -> list[_Job_co]:
         """Claim those of the jobs that the key names which are free, under one token, as `take` does."""
-        token = uuid.uuid4()
+        token = new_token()
         counts = {name: F(name) + 1 for name in {self.ATTEMPTS, self.CLAIMS}}
         claim = self.TAKEN | self.lease_values() | counts | {"lease_token": token} | values
         if not self.takeable().filter(**key).update(**claim):
@@ -74,6 +76,11 @@ class JobQuerySet(models.QuerySet[_Job_co]):
     def held_by(self, job: "Job") -> Self:
         """The job's row while this claim holds it: what is updated through it is fenced."""
         return self.filter(pk=job.pk, lease_token=job.lease_token, **self.TAKEN)
+
+    def hand_on(self) -> int:
+        """End those of these claims that hold, as if their leases had ended now; the sweeper rings at once."""
+        held = self.filter(**self.TAKEN, **{f"{self.LEASE}__gte": Now()}, lease_token__isnull=False)
+        return held.update(**{self.LEASE: Now()}, **self.AT_ONCE)
 
     def renew(self, tokens: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Renew these claims with one UPDATE; return the tokens of those that still hold."""
@@ -109,6 +116,10 @@ class Job(models.Model):
     def holds(self) -> Any:
         """Return the row as long as this claim is the one that holds it; an update through it is fenced."""
         return type(self)._default_manager.held_by(self)  # type: ignore[attr-defined]  # of JobQuerySet
+
+    def hand_on(self) -> None:
+        """End this claim now, as if its worker had died."""
+        self.holds().hand_on()
 
     def let_go(self, **values: Any) -> bool:
         """Write the outcome and give the claim up; False if it was lost meanwhile, and then nothing is written."""

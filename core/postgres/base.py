@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.db.backends.postgresql import base
 
+from core.postgres import lasting
 from core.postgres.restarts import Patience
 from core.postgres.sessions import Sessions, of_this_process
 
@@ -55,3 +56,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Close the sessions that nobody uses; Django calls this before it drops a database."""
         super().close_pool()
         sessions().close_idle()
+        lasting.release_all()

@@ -93,7 +93,7 @@ class Sessions:
                 _since, session = idle.pop()  # the latest: the others grow old and are closed
             except IndexError:
                 return None
-            if _is_usable(session):
+            if is_usable(session):
                 return session
             session.close()
 
@@ -110,7 +110,7 @@ def _close_old(idle: deque[tuple[float, Any]], before: float) -> None:
         session.close()
 
 
-def _is_usable(session: Any) -> bool:
+def is_usable(session: Any) -> bool:
     """Tell whether the server has said nothing since, without asking it: all it could say now is goodbye."""
     poll = select.poll()
     poll.register(session.fileno(), _GONE)

@@ -1,0 +1,57 @@
+"""Ending the claims of processes that died, so that their jobs need not wait for the ends of the leases.
+
+A lock that is gone is a hint and no more. A process that lives although its session ended takes the lock again; if it
+is too late it is fenced by the tokens, like any other that lost its leases. Where nothing is shown, as behind a pooler,
+the leases alone tell (docs/adr/0006-dead-processes.md).
+"""
+
+import structlog
+from django.apps import apps
+
+from core.jobs import presence
+from core.jobs.rows import Job, JobQuerySet
+from core.postgres import lasting
+
+log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """Who was there when the sweeper last looked."""
+
+    def __init__(self) -> None:
+        self._session = 0
+        self._present: set[int] = set()
+        self._missed: set[int] = set()
+
+    def look(self, session: int, present: set[int]) -> set[int]:
+        """Return those missed at two looks in a row: one that merely lost its session is back by then.
+
+        Once the session that looks is another, the server has been restarted, and nobody is missed yet.
+        """
+        if session != self._session:
+            self._session, self._present, self._missed = session, present, set()
+            return set()
+        missed = self._present - present
+        dead = missed & self._missed
+        self._present, self._missed = (self._present | present) - dead, missed - dead
+        return dead
+
+
+_watch = Watch()
+
+
+def sweep() -> int:
+    """Hand on the jobs of the processes that are gone; return how many."""
+    return sum(_hand_on_jobs_of(number) for number in _watch.look(*lasting.held(presence.LOCKS)))
+
+
+def _hand_on_jobs_of(number: int) -> int:
+    """End all claims of the process."""
+    count = 0
+    for model in apps.get_models():
+        if issubclass(model, Job):
+            jobs: JobQuerySet[Job] = model._default_manager.all()  # type: ignore[assignment]
+            count += jobs.filter(lease_token__range=presence.tokens_of(number)).hand_on()
+    if count:
+        log.warning("a process died, and others take up its jobs", jobs=count)
+    return count
