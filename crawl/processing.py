@@ -3,8 +3,8 @@
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from core.postgres.restarts import has_lost_session
+from core.jobs import closed_on_bug
 from core.turns import Turn
 from crawl import answers, extraction, frontier, missing, sending
 from crawl.extraction import ParsedPage
@@ -70,18 +70,14 @@ def process(pages: Sequence[Page], turn: Turn) -> tuple[list[Page], list[Excepti
     return left, bugs
 
 
-@contextmanager
-def _alone(page: Page, bugs: list[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except Exception as exc:
-        if has_lost_session(exc):
-            raise  # the database was restarted: the pages are taken again once their lease has ended
+def _alone(page: Page, bugs: list[Exception]) -> AbstractContextManager[None]:
+    def close(exc: Exception) -> bool:
         log.exception("page_processing_failed", page_id=page.pk)
         frontier.close(page, Page.State.FAILED, Page.Reason.UNREADABLE)
-        if isinstance(exc, SoftTimeLimitExceeded):
-            raise
         bugs.append(exc)
+        return not isinstance(exc, SoftTimeLimitExceeded)
+
+    return closed_on_bug(close)
 
 
 def _read(page: Page) -> Reading:

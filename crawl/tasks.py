@@ -4,14 +4,14 @@ Their hard limit ends a worker that hangs, and with it the thread that renews it
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
-from core.jobs import kept
-from core.postgres.restarts import has_lost_session
+from core.jobs import closed_on_bug, kept
 from core.turns import Turn
 from crawl import finishing, frontier, processing, sending, slices, uploading
 from crawl.models import CrawlRun, Page, Upload
@@ -32,18 +32,16 @@ def crawl_website_task(*, run_id: str, ticket: int | None = None) -> bool:
     run = CrawlRun.objects.claim(run_id, ticket)
     if run is None:
         return False
-    try:
-        with kept(run):
-            slices.run_slice(run)
-    except SoftTimeLimitExceeded:
-        raise  # as if the worker had died: the sweeper sends the run again, and gives it up after several
-    except Exception as exc:
-        if has_lost_session(exc):
-            raise  # likewise: the database was restarted
-        log.exception("crawl_slice_failed", run_id=run_id)
-        finishing.finish(run, error="The crawl met an internal error.")
-        raise
+    with closed_on_bug(partial(_close_run, run)), kept(run):
+        slices.run_slice(run)
     return True
+
+
+def _close_run(run: CrawlRun, exc: Exception) -> None:
+    if isinstance(exc, SoftTimeLimitExceeded):
+        return  # as if the worker had died: the sweeper sends the run again, and gives it up after several
+    log.exception("crawl_slice_failed", run_id=str(run.pk))
+    finishing.finish(run, error="The crawl met an internal error.")
 
 
 @shared_task(
@@ -83,13 +81,13 @@ def read_upload_task(*, upload_id: str) -> bool:
     if upload is None:
         return False
     try:
-        with kept(upload):
+        with closed_on_bug(partial(_close_upload, upload)), kept(upload):
             uploading.read(upload)
-    except BaseException as exc:  # a bug, or the soft time limit: the row must not wait for its lease
-        if has_lost_session(exc):
-            raise  # the database was restarted: the file is read again once the lease has ended
-        uploading.fail(upload, "crashed", f"{type(exc).__name__}: {exc}")
-        raise
     finally:
         sending.send_uploads()
     return True
+
+
+def _close_upload(upload: Upload, exc: Exception) -> None:
+    """Close it after a bug or the soft time limit: it must not wait for its lease."""
+    uploading.fail(upload, "crashed", f"{type(exc).__name__}: {exc}")
