@@ -14,6 +14,14 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --require-hashes --no-deps -r requirements.txt
 
+# docker build --build-arg RENDERER=playwright: a browser for pages that show their text with JavaScript only.
+ARG RENDERER=off
+COPY requirements-render.txt ./
+RUN if [ "$RENDERER" = playwright ]; then \
+        apt-get update && apt-get install --yes --no-install-recommends chromium && rm -rf /var/lib/apt/lists/* \
+        && pip install --require-hashes --no-deps -r requirements-render.txt; \
+    fi
+
 RUN useradd --uid 10001 --create-home pasokh \
     && install -d -o pasokh -g pasokh /app/var /app/var/run /app/var/health /app/var/flower
 COPY --chown=root:root . .

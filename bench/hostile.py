@@ -96,7 +96,7 @@ class Watch:
         hosts.burst = lambda _url: 1
         sending._after_commit = lambda name, _tenant_id, **kwargs: self.messages.append((name, kwargs))
         fetching.outbound.fetch = self._timed(fetching.outbound.fetch, lambda url, **_options: url)
-        processing._read = self._timed(processing._read, lambda page: page.url)
+        processing.read = self._timed(processing.read, lambda page, _turn: page.url)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect" and arguments[0].family in {socket.AF_INET, socket.AF_INET6}:

@@ -183,6 +183,11 @@ def _check_llm() -> Iterator[Finding]:
     yield Finding("language model", not problem, detail, _FIXES["language model"] if problem else "")
 
 
+def _check_renderer() -> Iterator[Finding]:
+    detail, fix = import_string("crawl.rendering.trying.examine")()
+    yield Finding("renderer", not fix, detail, fix)
+
+
 _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "postgres": _check_postgres,
     "redis": _check_redis,
@@ -193,6 +198,7 @@ _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "sweeper": _check_sweeper,
     "embeddings": _check_embeddings,
     "language model": _check_llm,
+    "renderer": _check_renderer,
 }
 _FIXES = {
     "postgres": "Start Postgres, or correct DATABASE_URL.",
@@ -204,4 +210,5 @@ _FIXES = {
     "sweeper": "Start Postgres first.",
     "embeddings": "Check EMBEDDING_BASE_URL and EMBEDDING_API_KEY, or install requirements.txt anew.",
     "language model": "Check LLM_BASE_URL, LLM_API_KEY and LLM_MODEL, or unset LLM_BASE_URL.",
+    "renderer": "Set CRAWL_RENDERER=off, or read docs/crawling.md.",
 }

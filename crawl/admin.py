@@ -14,6 +14,7 @@ from core.errors import PasokhError
 from core.record_admin import KeptAdmin, RecordAdmin
 from crawl import services, website_fields
 from crawl.models import CrawlRun, Host, Page, PageBody, Upload, Website
+from crawl.rendering import usable
 from crawl.standing import condition_of
 
 
@@ -24,8 +25,13 @@ class WebsiteForm(forms.ModelForm):
         model = Website
         fields = [
             "tenant", "root_url", "name", "include_patterns", "exclude_patterns", "content_selectors",
-            "exclude_selectors", "max_pages", "max_depth", "crawl_every_hours",
+            "exclude_selectors", "renders_javascript", "max_pages", "max_depth", "crawl_every_hours",
         ]  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not usable.is_offered():
+            self.fields["renders_javascript"].disabled = True
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -51,6 +57,7 @@ class WebsiteForm(forms.ModelForm):
             "exclude": cleaned["exclude_patterns"] or [],
             "content": cleaned["content_selectors"] or [],
             "leave_out": cleaned["exclude_selectors"] or [],
+            "renders_javascript": cleaned["renders_javascript"] and usable.is_offered(),
             "max_pages": cleaned["max_pages"],
             "max_depth": cleaned["max_depth"],
             "crawl_every_hours": cleaned["crawl_every_hours"],
@@ -118,8 +125,8 @@ class CrawlRunAdmin(RecordAdmin):
 
 @admin.register(Page)
 class PageAdmin(RecordAdmin):
-    list_display = ["url", "website", "state", "reason", "detail", "http_status", "fetched_at"]
-    list_filter = ["state", "reason"]
+    list_display = ["url", "website", "state", "reason", "detail", "rendering", "http_status", "fetched_at"]
+    list_filter = ["state", "reason", "rendering"]
     list_select_related = ["website"]
     search_fields = ["url"]
 

@@ -8,6 +8,11 @@ class WebsiteInvalidError(PasokhError):
     code = "website_invalid"
 
 
+class RenderingNotOfferedError(PasokhError):
+    status = 422
+    code = "rendering_not_offered"
+
+
 class WebsiteBusyError(PasokhError):
     status = 409
     code = "website_busy"

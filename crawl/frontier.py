@@ -16,6 +16,8 @@ from knowledge import services as knowledge
 
 UNSENT_SECONDS = 300
 LOOKS_LIKE_A_TRAP = Q(url__contains="?") | Q(url__regex=DATED)
+_UNSAID = {"reason": "", "detail": "", "rendering": ""}
+_UNREAD = {"etag": "", "last_modified": "", "body_hash": ""}
 VARIANTS_PER_PATH = 50  # pages that differ in their query or in a date alone: calendars, filters
 
 
@@ -30,7 +32,7 @@ def seed(run: CrawlRun) -> None:
 def requeue(run: CrawlRun, page_ids: list[int]) -> None:
     """Put known pages on the run's list, except those that it has had."""
     Page.objects.filter(pk__in=page_ids).exclude(run=run).update(
-        run=run, state=Page.State.QUEUED, reason="", detail="", attempts=0, not_before=None, http_status=None
+        run=run, state=Page.State.QUEUED, attempts=0, not_before=None, http_status=None, **_UNSAID
     )
 
 
@@ -137,9 +139,9 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
     forgets = state == Page.State.SKIPPED or reason in {Page.Reason.NOT_FOUND, Page.Reason.SOFT_404}
     if forgets and reason != Page.Reason.CANCELLED:
         _forget(page)
-        values |= {"document": None, "text_hash": "", "etag": "", "last_modified": "", "body_hash": ""}
-    elif state == Page.State.FAILED:
-        values |= {"etag": "", "last_modified": "", "body_hash": ""}  # next time it is read again in any case
+        values |= {"document": None, "text_hash": "", **_UNREAD}
+    elif state == Page.State.FAILED or page.rendering:
+        values |= _UNREAD  # next time it is read again in any case: what scripts show changes though the page does not
     if reason in {Page.Reason.UNREADABLE, Page.Reason.CRASHED}:
         values |= {"text_hash": ""}
     with transaction.atomic():
@@ -147,7 +149,14 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
             in_its_favour = Page.objects.filter(run=page.run_id, state=Page.State.SKIPPED, detail=page.url)
             _reconsider(in_its_favour.filter(reason=Page.Reason.CANONICAL))
         Page.objects.filter(pk=page.pk).update(
-            **Page.UNCLAIMED, state=state, reason=reason, detail=detail[:2000], send_at=None, not_before=None, **values
+            **Page.UNCLAIMED,
+            state=state,
+            reason=reason,
+            detail=detail[:2000],
+            rendering=page.rendering,
+            send_at=None,
+            not_before=None,
+            **values,
         )
         if page.state == Page.State.FETCHED:
             PageBody.objects.filter(page=page).delete()
@@ -163,7 +172,7 @@ def _forget(page: Page) -> None:
 
 def _reconsider(pages: PageQuerySet) -> None:
     """Fetch again those that were set aside in favour of a page whose text is not kept after all."""
-    pages.update(state=Page.State.QUEUED, reason="", detail="", attempts=0, duplicate_of=None, etag="", body_hash="")
+    pages.update(state=Page.State.QUEUED, attempts=0, duplicate_of=None, **_UNSAID, **_UNREAD)
 
 
 def store_bodies(bodies: Sequence[PageBody], *, asks_for_help: bool) -> None:

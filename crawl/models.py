@@ -37,6 +37,7 @@ class Website(TenantOwned):
     exclude_selectors = models.JSONField(default=list, db_default=[], blank=True)
     max_pages = models.PositiveIntegerField(default=1000)
     max_depth = models.PositiveSmallIntegerField(default=20)
+    renders_javascript = models.BooleanField(default=False, db_default=False)  # if the operator offers it
     crawl_every_hours = models.PositiveIntegerField(null=True, blank=True)  # None: by hand alone
     next_crawl_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -245,6 +246,19 @@ class Page(TenantOwned, Job):
         UNREADABLE = "unreadable", _("its text could not be taken out")
         ENCRYPTED = "encrypted", _("is locked with a password")
 
+    class Rendering(models.TextChoices):
+        """What came of rendering a page that shows its text with JavaScript only."""
+
+        RENDERED = "rendered", _("its scripts were run")
+        NOT_WANTED = "not_wanted", _("not rendered: that is not switched on for this website")
+        NOT_OFFERED = "not_offered", _("not rendered: that is not switched on in this installation")
+        NO_TEXT = "no_text", _("its scripts were run, and it has no text even then")
+        TIMEOUT = "timeout", _("its scripts took too long")
+        MEMORY = "memory", _("its scripts took too much memory")
+        TOO_LARGE = "too_large", _("its scripts made it too large")
+        CRASHED = "crashed", _("its scripts brought the browser down")
+        UNUSABLE = "unusable", _("the browser could not be started")
+
     website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="pages")
     run = models.ForeignKey(CrawlRun, on_delete=models.SET_NULL, null=True, related_name="pages")  # the last to see it
     document = models.ForeignKey(Document, on_delete=models.SET_NULL, null=True, related_name="pages")
@@ -254,6 +268,7 @@ class Page(TenantOwned, Job):
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
     detail = models.CharField(max_length=URL_MAX_CHARS, blank=True)
+    rendering = models.CharField(max_length=20, choices=Rendering.choices, blank=True, db_default="")
     http_status = models.PositiveSmallIntegerField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)  # of fetching, then of processing
     not_before = models.DateTimeField(null=True)  # a fetch to be tried again

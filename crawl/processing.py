@@ -1,46 +1,25 @@
 """Take the text out of a fetched page and hand it to the knowledge."""
 
 import hashlib
-import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from core.jobs import closed_on_bug
 from core.turns import Turn
-from crawl import answers, extraction, frontier, missing, sending
+from crawl import answers, frontier, missing, sending
 from crawl.extraction import ParsedPage
-from crawl.models import CrawlRun, Page, PageBody
+from crawl.models import CrawlRun, Page
+from crawl.reading import Reading, read, why_not_rendered
 from crawl.urls import Scope
 from knowledge import services as knowledge
-from knowledge.errors import FileEncryptedError, FileError
-from knowledge.files import reading as file_reading
-from knowledge.files.kinds import Kind
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The text of a page as Markdown, or the state, reason and detail that close it without one.
-
-    ``parsed`` is what a web page says about itself, its tree given up; None for a document of another kind.
-    """
-
-    title: str = ""
-    language: str = ""
-    content: str = ""
-    detail: str = ""
-    parsed: ParsedPage | None = None
-    ending: tuple[str, str, str] | None = None
 
 
 def process(pages: Sequence[Page], turn: Turn) -> tuple[list[Page], list[Exception]]:
@@ -59,7 +38,10 @@ def process(pages: Sequence[Page], turn: Turn) -> tuple[list[Page], list[Excepti
         if readings and turn.is_over():
             break
         with _alone(page, bugs):
-            readings.append((page, _read(page)))
+            reading = read(page, turn)
+            if reading is None:
+                break
+            readings.append((page, reading))
     left = list(pages[len(readings) + len(bugs) :])
     _add_links(run, readings)
     for page, reading in readings:
@@ -80,50 +62,11 @@ def _alone(page: Page, bugs: list[Exception]) -> AbstractContextManager[None]:
     return closed_on_bug(close)
 
 
-def _read(page: Page) -> Reading:
-    """Return what the page says. Its body is loaded only now and forgotten then: eight at once are too many."""
-    stored = PageBody.objects.get(page=page.pk)
-    body = zlib.decompress(stored.compressed)
-    kind = answers.document_kind(page.url, stored.content_type, body)
-    return _read_html(page, stored, body) if kind is None else _read_document(page, stored, body, kind)
-
-
-def _read_html(page: Page, stored: PageBody, body: bytes) -> Reading:
-    text = extraction.decode(body, stored.content_type)
-    parsed = extraction.parse(text, url=page.url, robots_tag=stored.robots_tag)
-    if parsed is None:
-        return Reading(ending=(Page.State.SKIPPED, Page.Reason.EMPTY, ""))
-    if _leads_on(page, parsed) or parsed.is_noindex:
-        return Reading(parsed=parsed.without_tree())
-    website = page.website
-    content = extraction.extract(parsed, keep=website.content_selectors, drop=website.exclude_selectors).content
-    return Reading(parsed.title, parsed.language, content, parsed=parsed.without_tree())
-
-
-def _read_document(page: Page, stored: PageBody, body: bytes, kind: Kind) -> Reading:
-    if extraction.asks_not_to_be_indexed(stored.robots_tag):
-        return Reading(ending=(Page.State.SKIPPED, Page.Reason.NOINDEX, ""))
-    try:
-        name, seconds = unquote(urlsplit(page.url).path), settings.KNOWLEDGE_FILE_SECONDS
-        read = file_reading.read(body, kind, name=name, seconds=seconds)
-    except FileEncryptedError:
-        return Reading(ending=(Page.State.FAILED, Page.Reason.ENCRYPTED, ""))
-    except FileError as exc:
-        return Reading(ending=(Page.State.FAILED, Page.Reason.UNREADABLE, exc.code))
-    if not read.content:
-        return Reading(ending=(Page.State.SKIPPED, Page.Reason.EMPTY, ""))
-    return Reading(read.title, read.language, read.content, read.detail)
-
-
-def _leads_on(page: Page, parsed: ParsedPage) -> bool:
-    return parsed.refresh_url is not None and parsed.refresh_url != page.url
-
-
 def _add_links(run: CrawlRun, readings: Sequence[tuple[Page, Reading]]) -> None:
     """Put all links on the list before any of the pages is closed: the run must not seem done in between."""
     links: dict[int, list[str]] = defaultdict(list)
     for page, reading in readings:
-        if reading.parsed is not None and not _leads_on(page, reading.parsed) and not run.is_partial:
+        if reading.parsed is not None and reading.goal is None and not run.is_partial:
             links[page.depth + 1] += reading.parsed.links
     for depth in sorted(links):
         frontier.add_urls(run, links[depth], depth=depth)
@@ -132,10 +75,10 @@ def _add_links(run: CrawlRun, readings: Sequence[tuple[Page, Reading]]) -> None:
 def _close_or_store(run: CrawlRun, page: Page, reading: Reading) -> None:
     if reading.ending is not None:
         frontier.close(page, *reading.ending)
+    elif reading.goal is not None:
+        answers.redirect(run, page, reading.goal)
     elif reading.parsed is None:
         _store(page, reading)
-    elif _leads_on(page, reading.parsed):
-        answers.redirect(run, page, reading.parsed.refresh_url)
     elif reading.parsed.is_noindex:
         frontier.close(page, Page.State.SKIPPED, Page.Reason.NOINDEX)
     elif (original := _original(run, page, reading.parsed)) is not None:
@@ -169,6 +112,7 @@ def _store_html(run: CrawlRun, page: Page, reading: Reading, parsed: ParsedPage)
     elif parsed.is_challenge:
         frontier.close(page, Page.State.SKIPPED, Page.Reason.CHALLENGE)
     elif parsed.needs_javascript:
+        page.rendering = why_not_rendered(page)
         frontier.close(page, Page.State.SKIPPED, Page.Reason.NEEDS_JAVASCRIPT)
     elif not any(character.isalnum() for character in reading.content):
         frontier.close(page, Page.State.SKIPPED, Page.Reason.EMPTY)

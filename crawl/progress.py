@@ -1,5 +1,6 @@
 """How far a crawl is."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,8 @@ _RATE_WINDOW_SECONDS = 60
 
 @dataclass(frozen=True)
 class CrawlProgress:
-    """``counts`` has every page state; ``reasons`` the reasons given so far; ``eta_seconds`` is None while unknown.
+    """``counts`` has every page state; ``reasons`` and ``renderings`` those given so far; ``eta_seconds`` is None while
+    unknown.
 
     ``condition``, ``place`` and ``resumes_at`` are those of `crawl.standing`; ``moved_at`` is when it last moved.
     """
@@ -35,6 +37,7 @@ class CrawlProgress:
     pages_per_second: float
     eta_seconds: float | None
     reasons: dict[str, int] = field(default_factory=dict)
+    renderings: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -54,11 +57,13 @@ def progress(run: CrawlRun) -> CrawlProgress:
     now = CrawlRun.objects.get(pk=run.pk)
     pages = Page.objects.filter(run=run)
     counts = dict.fromkeys(Page.State.values, 0)
-    reasons: dict[str, int] = {}
-    for row in pages.values("state", "reason").annotate(count=Count("pk")).order_by():
+    reasons, renderings = Counter[str](), Counter[str]()
+    for row in pages.values("state", "reason", "rendering").annotate(count=Count("pk")).order_by():
         counts[row["state"]] += row["count"]
-        if row["reason"]:
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + row["count"]
+        reasons[row["reason"]] += row["count"]
+        renderings[row["rendering"]] += row["count"]
+    reasons.pop("", None)
+    renderings.pop("", None)
     rate, where = _pages_per_second(now), standing(now)
     left = counts[Page.State.QUEUED] + counts[Page.State.FETCHED]
     return CrawlProgress(
@@ -71,12 +76,13 @@ def progress(run: CrawlRun) -> CrawlProgress:
         is_finished=now.is_finished,
         error=now.error,
         counts=counts,
-        unchanged=reasons.get(Page.Reason.UNCHANGED, 0),
+        unchanged=reasons[Page.Reason.UNCHANGED],
         dropped=now.dropped_count,
         trapped=now.trapped_count,
         pages_per_second=rate,
         eta_seconds=left / rate if rate and not now.is_finished else None,
-        reasons=reasons,
+        reasons=dict(reasons),
+        renderings=dict(renderings),
     )
 
 

@@ -37,6 +37,7 @@ def add_website(
     max_depth: int | None = None,
     content: Sequence[str] = (),
     leave_out: Sequence[str] = (),
+    renders_javascript: bool = False,
     crawl_every_hours: int | None = None,
     name: str = "",
 ) -> Website:
@@ -47,6 +48,7 @@ def add_website(
 
     Raises:
         WebsiteInvalidError: if the URL, a pattern, a selector or a limit cannot be used.
+        RenderingNotOfferedError: if ``renders_javascript`` is asked for and the operator has it off.
     """
     return find_or_add_website(
         tenant=tenant,
@@ -57,6 +59,7 @@ def add_website(
         max_depth=max_depth,
         content=content,
         leave_out=leave_out,
+        renders_javascript=renders_javascript,
         crawl_every_hours=crawl_every_hours,
         name=name,
     )[0]

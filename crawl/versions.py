@@ -24,7 +24,7 @@ from tenants.models import Tenant
 LIVE, NEXT, PREVIOUS, DROPPED = "", Tenant.Version.NEXT, Tenant.Version.PREVIOUS, Tenant.Version.DROPPED
 SLUG_CHARS = 50
 _COPIED = ("root_url", "name", "include_patterns", "exclude_patterns", "content_selectors", "exclude_selectors",
-           "max_pages", "max_depth")  # fmt: skip
+           "max_pages", "max_depth", "renders_javascript")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 from django.conf import settings
 
 from core.outbound import OutboundError, parse_target
-from crawl.errors import WebsiteInvalidError
+from crawl.errors import RenderingNotOfferedError, WebsiteInvalidError
 from crawl.extraction.selectors import compiled
+from crawl.rendering import usable
 from crawl.urls import canonicalise
 
 PATTERNS_MAX = 50
@@ -27,6 +28,7 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
         "exclude": partial(_patterns, pointer="/exclude"),
         "content": partial(_selectors, pointer="/content"),
         "leave_out": partial(_selectors, pointer="/leave_out"),
+        "renders_javascript": _offered,
         "crawl_every_hours": partial(_within, most=HOURS_MAX, what="hour", pointer="/crawl_every_hours"),
         "max_pages": partial(_within, most=settings.CRAWL_MAX_PAGES, what="page", pointer="/max_pages"),
         "max_depth": partial(_within, most=DEPTH_MAX, what="depth", pointer="/max_depth"),
@@ -77,6 +79,15 @@ def _selectors(selectors: Sequence[str], pointer: str) -> list[str]:
         except ValueError as exc:
             raise WebsiteInvalidError(f"“{selector}” is not a CSS selector that can be used.", pointer=pointer) from exc
     return list(selectors)
+
+
+def _offered(is_wanted: bool) -> bool:
+    if is_wanted and not usable.is_offered():
+        raise RenderingNotOfferedError(
+            "Rendering is not switched on in this installation; its operator can do that (CRAWL_RENDERER).",
+            pointer="/renders_javascript",
+        )
+    return is_wanted
 
 
 def _within(value: int | None, most: int, what: str, pointer: str) -> int | None:

@@ -41,8 +41,8 @@ class WebsiteSerializer(serializers.ModelSerializer):
     class Meta:
         model = Website
         fields = [
-            "id", "url", "name", "include", "exclude", "content", "leave_out", "max_pages", "max_depth",
-            "crawl_every_hours", "next_crawl_at", "created_at",
+            "id", "url", "name", "include", "exclude", "content", "leave_out", "renders_javascript", "max_pages",
+            "max_depth", "crawl_every_hours", "next_crawl_at", "created_at",
         ]  # fmt: skip
 
 
@@ -70,6 +70,10 @@ class WebsiteChangeSerializer(serializers.Serializer):
         required=False, help_text="CSS selectors of what is the content, such as `article`; else it is found."
     )
     leave_out = SelectorsField(required=False, help_text="CSS selectors of what is never content, such as `.comments`.")
+    renders_javascript = serializers.BooleanField(
+        required=False,
+        help_text="Render pages that show their text with JavaScript only; refused where the operator has it off.",
+    )
     crawl_every_hours = serializers.IntegerField(
         min_value=1, max_value=HOURS_MAX, required=False, allow_null=True, help_text="Null: only when asked to."
     )
@@ -104,6 +108,9 @@ class ProgressSerializer(serializers.Serializer):
     finished = serializers.IntegerField(help_text="Of them those that are over.")
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="Pages by state.")
     reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Skipped and failed pages by reason.")
+    renderings = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Pages that need JavaScript, by what came of rendering them."
+    )
     unchanged = serializers.IntegerField()
     dropped = serializers.IntegerField(help_text="Links left out at the page limit.")
     trapped = serializers.IntegerField(help_text="Links left out as endless variants of a page, such as calendars.")
@@ -125,19 +132,23 @@ class PageSerializer(serializers.ModelSerializer):
     reason_text = serializers.CharField(
         source="get_reason_display", help_text="The reason in words, in the language of `Accept-Language`."
     )
+    rendering_text = serializers.CharField(
+        source="get_rendering_display", help_text="What came of rendering it in words, likewise; empty if not needed."
+    )
     duplicate_of = serializers.CharField(source="duplicate_of.url", default=None, allow_null=True)
 
     class Meta:
         model = Page
         fields = [
-            "id", "url", "state", "reason", "reason_text", "detail", "http_status", "depth", "document_id", "crawl_id",
-            "duplicate_of", "fetched_at", "created_at",
+            "id", "url", "state", "reason", "reason_text", "detail", "rendering", "rendering_text", "http_status",
+            "depth", "document_id", "crawl_id", "duplicate_of", "fetched_at", "created_at",
         ]  # fmt: skip
 
 
 class PageFilterSerializer(serializers.Serializer):
     state = serializers.ChoiceField(Page.State.choices, required=False)
     reason = serializers.ChoiceField(Page.Reason.choices, required=False)
+    rendering = serializers.ChoiceField(Page.Rendering.choices, required=False)
 
 
 class CrawlFilterSerializer(serializers.Serializer):

@@ -74,10 +74,11 @@ class ParsedPage:
         return replace(self, tree=HtmlElement())
 
 
-def parse(text: str, *, url: str, robots_tag: str = "") -> ParsedPage | None:
+def parse(text: str, *, url: str, robots_tag: str = "", is_rendered: bool = False) -> ParsedPage | None:
     """Return the parsed page, or None if there is nothing that can be parsed.
 
-    ``robots_tag`` is the X-Robots-Tag header. ``links`` is empty if the page asks not to follow them.
+    ``robots_tag`` is the X-Robots-Tag header; ``is_rendered`` says that scripts have done what they can. ``links`` is
+    empty if the page asks not to follow them.
     """
     tree = _tree(text)
     if tree is None:
@@ -96,7 +97,7 @@ def parse(text: str, *, url: str, robots_tag: str = "") -> ParsedPage | None:
         is_noindex=bool(wishes & _NOT_INDEXED),
         is_login=len(visible) < LOGIN_TEXT_MAX_CHARS and _has_password(tree),
         is_challenge=len(visible) < CHALLENGE_TEXT_MAX_CHARS and _is_challenge(tree, visible),
-        needs_javascript=len(visible) < SHELL_TEXT_MAX_CHARS and _is_shell(tree, visible),
+        needs_javascript=not is_rendered and len(visible) < SHELL_TEXT_MAX_CHARS and _is_shell(tree, visible),
         alternates=alternates,
         links=[] if wishes & {"nofollow", "none"} else list(dict.fromkeys([*_links(tree, base), *sorted(alternates)])),
     )

@@ -315,9 +315,11 @@ CLIENTS = {
     "urllib3",
     "http.client",
     "urllib.request",
+    "playwright",
 }
 ALLOWED = {
     "knowledge/embedding_endpoint.py": "the operator's own model server",
+    "crawl/rendering/child.py": "has no network (tests/crawl/test_rendering_bounds.py)",
     "core/doctor.py": "asks this machine's own processes",
 }
 OWN_PROCESSES = ("core/up/", "core/health/", "core/embedded/")  # what script/up starts, asked on loopback

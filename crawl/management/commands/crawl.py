@@ -44,6 +44,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--leave-out", action="append", default=[], metavar="CSS", help="what is never content: .comments"
         )
+        parser.add_argument(
+            "--render", action="store_true", help="have pages rendered that show their text with JavaScript only"
+        )
         parser.add_argument("--every-hours", type=int, metavar="N", help="crawl it again by the clock")
         parser.add_argument("--max-pages", type=int)
         parser.add_argument("--max-depth", type=int)
@@ -79,6 +82,7 @@ class Command(BaseCommand):
                 max_depth=options["max_depth"],
                 content=options["content"],
                 leave_out=options["leave_out"],
+                renders_javascript=options["render"],
                 crawl_every_hours=options["every_hours"],
             )
             return services.start_crawl(website=website)
