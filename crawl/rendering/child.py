@@ -31,7 +31,7 @@ ARGUMENTS = [
     # What none of our routes catches finds no address: neither a name nor the proxy that everything would go through.
     "--host-resolver-rules=MAP * ~NOTFOUND",
     "--disable-quic",
-    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--disable-background-networking",
     "--disable-dev-shm-usage",
     "--disable-gpu",

@@ -62,9 +62,11 @@ def canary(kind):
 
         thread = threading.Thread(target=wait_for_visits)
         thread.start()
-        yield listener.getsockname()[1], visits
-        over.set()
-        thread.join()
+        try:
+            yield listener.getsockname()[1], visits
+        finally:
+            over.set()
+            thread.join()
 
 
 @needs_browser
