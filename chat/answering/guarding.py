@@ -10,7 +10,7 @@ from collections.abc import Iterable
 RECITED_WORDS = 8  # so many words of the rules in a row are no accident
 SUSPECT_WORDS = 3
 TAIL_MAX_CHARS = 400  # looked at again with each text: longer than any eight words
-LAST_WORD_MAX_CHARS = 60
+NEAR_CHARS = 100  # mostly enough to hold the last words
 ADDRESS_MAX_CHARS = 2000
 ELSEWHERE = "…"  # stands for an address that is not the site's
 
@@ -26,7 +26,8 @@ class Guard:
     """``secret`` is a random word of the rules; ``hosts`` (with ports) are those that may be named in addresses."""
 
     def __init__(self, *, rules: str, secret: str, hosts: Iterable[str]) -> None:
-        self._rules = f" {' '.join(_words(rules))} "
+        told = _words(rules)
+        self._rules, self._rules_words = f" {' '.join(told)} ", set(told)
         self._secret = secret
         self._hosts = {host.lower() for host in hosts}
         self._shown = ""  # the end of it
@@ -35,21 +36,29 @@ class Guard:
 
     def feed(self, text: str) -> str:
         """Take more of the model's text and return what may be shown of it; nothing once it recites."""
-        shown = ""
-        for step in _STEP.findall(text):  # word by word: a run may end in the midst of a long text
+        if self.is_reciting:
+            return ""
+        safe = 0
+        for place, step in enumerate(_STEP.findall(text)):  # word by word: a run may end in the midst of a long text
             self._held += step
-            shown += self._release(is_end=False)
-        return shown
+            is_whole = place > 0 and step[-1].isspace() and self._secret not in step.casefold()
+            if is_whole and self._rules_words.isdisjoint(_words(step)):
+                safe = len(self._held)  # a run ends with a word of the rules: that spares most words what follows
+                continue
+            recited_from = self._recited_from(is_end=False)
+            if self.is_reciting:
+                return self._release(safe)
+            safe = recited_from
+        return self._release(min(safe, self._unsure_from()))
 
     def end(self) -> str:
         """Return what was held back when the model is done."""
-        return "" if self.is_reciting else self._release(is_end=True)
+        if not self.is_reciting:
+            self._recited_from(is_end=True)
+        return "" if self.is_reciting else self._release(len(self._held))
 
-    def _release(self, *, is_end: bool) -> str:
-        recited_from = len(self._held) if self.is_reciting else self._recited_from(is_end=is_end)
-        if self.is_reciting:
-            return ""
-        upto = len(self._held) if is_end else min(recited_from, self._unsure_from())
+    def _release(self, upto: int) -> str:
+        """Return this much of the held text as it may be shown."""
         shown = _ADDRESS.sub(self._or_elsewhere, self._held[:upto])
         self._shown = (self._shown + self._held[:upto])[-TAIL_MAX_CHARS:]
         self._held = self._held[upto:]
@@ -60,14 +69,18 @@ class Guard:
         tail = self._shown + self._held
         if self._secret in tail.casefold():
             self.is_reciting = True
-        last = _WORD.findall(tail[-LAST_WORD_MAX_CHARS:])[-1:]
-        is_open = bool(last) and tail.endswith(last[0]) and not is_end
-        if not last or f" {last[0].casefold()}{'' if is_open else ' '}" not in self._rules:
-            return len(self._held)  # a run ends with a word of the rules: that spares most words what follows
+        near = _WORD.findall(tail[-NEAR_CHARS:])
+        is_open = bool(near) and tail.endswith(near[-1]) and not is_end
+        end = "" if is_open else " "
+        # Nearly every text ends here: without a word of the rules, or with no suspicious run of them.
+        if not near or f" {near[-1].casefold()}{end}" not in self._rules:
+            return len(self._held)
+        if len(near) > SUSPECT_WORDS and f" {' '.join(near[-SUSPECT_WORDS:]).casefold()}{end}" not in self._rules:
+            return len(self._held)
         found = [*_WORD.finditer(tail)]
         for first in range(max(0, len(found) - RECITED_WORDS), len(found)):
             run = [match[0].casefold() for match in found[first:]]
-            if f" {' '.join(run)}{'' if is_open else ' '}" not in self._rules:
+            if f" {' '.join(run)}{end}" not in self._rules:
                 continue
             if len(run) >= RECITED_WORDS:
                 self.is_reciting = True
