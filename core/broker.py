@@ -39,6 +39,15 @@ class QoS(redis.QoS):
 
 class Channel(redis.Channel):
     QoS = QoS
+    _shared_client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Return one client for all commands of a pool; a new one for each took as long as the command."""
+        if asynchronous:
+            return super()._create_client(asynchronous)
+        if self._shared_client is None or self._shared_client.connection_pool is not self.pool:
+            self._shared_client = super()._create_client()
+        return self._shared_client
 
     def _q_for_pri(self, queue: str, pri: int) -> str:
         return queues.list_of(queue, self.priority(pri))
