@@ -47,8 +47,14 @@ def configure() -> None:
             "loggers": {
                 "httpx2": {"level": "WARNING"},
                 "trafilatura": {"level": "ERROR"},
-                "uvicorn": {"handlers": [], "propagate": True},
-                "uvicorn.access": {"handlers": [], "propagate": True, "filters": ["requests"]},
+                # Uvicorn has set levels of its own by now.
+                "uvicorn": {"handlers": [], "propagate": True, "level": settings.LOG_LEVEL},
+                "uvicorn.access": {
+                    "handlers": [],
+                    "propagate": True,
+                    "level": settings.LOG_LEVEL,
+                    "filters": ["requests"],
+                },
             },
         }
     )
