@@ -17,7 +17,6 @@ from core.database import release_connection
 from core.states import State
 
 BEGINNING = "0-0"
-HEARTBEAT_SECONDS = 15.0
 _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
@@ -52,7 +51,7 @@ async def follow(message: Message, *, after: str = BEGINNING) -> AsyncGenerator[
     """
     with readers().reading(message.pk, after=after, is_over=message.is_over) as reader:
         while True:
-            entries = await reader.next(HEARTBEAT_SECONDS)
+            entries = await reader.next()
             for entry in entries:
                 event = _event(entry)
                 yield event
@@ -70,7 +69,7 @@ async def wait_for_end(message: Message) -> dict[str, Any]:
     """Return the message's body once it is over."""
     with readers().reading(message.pk, after=BEGINNING, is_over=message.is_over) as reader:
         while True:
-            entries = await reader.next(HEARTBEAT_SECONDS)
+            entries = await reader.next()
             if entries and (last := _event(entries[-1])).is_last:
                 return last.data
             if reader.is_over and not entries:

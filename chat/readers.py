@@ -25,10 +25,13 @@ from core.redis import client
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 0.03
+BEAT_SECONDS = 0.03  # for a few readers
+BEAT_MAX_SECONDS = 0.06
+PER_READER_SECONDS = 0.0002  # their writers slow with many, too (chat/pulse.py)
 READING_SHARE = 0.1  # of the time; 1,000 streams that all have news take 15 ms
 RETRY_SECONDS = 0.5
 LOOK_EVERY_SECONDS = 2.0
+SILENCE_SECONDS = 15.0  # after which a reader gets a sign of life
 ENTRIES_MAX = 200  # of one stream at one beat
 
 Entry = tuple[str, dict[str, str]]  # id, {event, attempt, data}
@@ -44,6 +47,7 @@ class Reader:
         self.is_over = is_over
         self._entries: list[Entry] = []
         self._woken = asyncio.Event()
+        self._heard_at = time.monotonic()
 
     def take(self, entries: list[Entry]) -> None:
         self._entries += entries
@@ -53,14 +57,16 @@ class Reader:
     def wake(self) -> None:
         self._woken.set()
 
-    async def next(self, seconds: float) -> list[Entry]:
-        """Return what came since; nothing if the time passed without, or the row is over and nothing more came."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return []
+    @property
+    def has_waited(self) -> bool:
+        """Whether it is to be told that nothing came: because of the silence, or because nothing will."""
+        return self.is_over or time.monotonic() - self._heard_at > SILENCE_SECONDS
+
+    async def next(self) -> list[Entry]:
+        """Return what came since; nothing after a long silence, or once the row is over and nothing more came."""
+        await self._woken.wait()  # no timer of its own: one for each piece took as long as sending it
         self._woken.clear()
+        self._heard_at = time.monotonic()
         entries, self._entries = self._entries, []
         return entries
 
@@ -99,9 +105,10 @@ class Readers:
             for reader in readers:
                 if entries := found.get((reader.key, reader.after)):
                     reader.take(entries)
-                elif reader.is_over:
+                elif reader.has_waited:
                     reader.wake()
-            await asyncio.sleep(max(BEAT_SECONDS, (time.monotonic() - began) / READING_SHARE))
+            beat = min(BEAT_SECONDS + PER_READER_SECONDS * len(readers), BEAT_MAX_SECONDS)
+            await asyncio.sleep(max(beat, (time.monotonic() - began) / READING_SHARE))
 
     async def _look_at_rows(self) -> None:
         while self._readers:

@@ -24,7 +24,7 @@ async def read(message_id, after=BEGINNING, count=1):
     texts = []
     with readers.readers().reading(message_id, after=after, is_over=False) as reader:
         while len(texts) < count:
-            texts += [fields["data"] for _id, fields in await reader.next(DEADLINE_SECONDS)]
+            texts += [fields["data"] for _id, fields in await reader.next()]
     return texts, reader.after
 
 
@@ -62,4 +62,4 @@ async def test_who_comes_right_after_the_last_had_left_is_served():
 
 async def test_a_reader_of_a_row_that_is_over_learns_that_nothing_more_comes():
     with readers.readers().reading(uuid.uuid4(), after=BEGINNING, is_over=True) as reader:
-        assert await reader.next(DEADLINE_SECONDS) == []
+        assert await reader.next() == []

@@ -181,7 +181,7 @@ def answer(message):
 
 
 async def test_a_long_silence_shows_a_sign_of_life(message, monkeypatch):
-    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(readers, "SILENCE_SECONDS", 0.05)
 
     async with asyncio.timeout(10), aclosing(following.follow(message)) as events:
         assert await anext(events) is None
