@@ -29,17 +29,23 @@ class Columns(Generic[M]):
         return self._model.from_db(DEFAULT_DB_ALIAS, self._names, [next(values) for _name in self._names])
 
 
-def insert(*rows: models.Model) -> None:
-    """Insert the rows, in this order and in one round trip; their keys must be known beforehand."""
+def insert(*rows: models.Model, unless_known: bool = False) -> bool:
+    """Insert the rows, in this order and in one round trip; their keys must be known beforehand.
+
+    False if ``unless_known`` and the last one broke a constraint: then it is not there.
+    """
     statements, values = [], []
     for row in rows:
         statements.append(_insertion(type(row)))
         fields = row._meta.concrete_fields
         values += [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
     with connection.cursor() as cursor:
-        cursor.execute(";".join(statements), values)
+        cursor.execute(";".join(statements) + (" ON CONFLICT DO NOTHING" if unless_known else ""), values)
+        if not cursor.rowcount:
+            return False
     for row in rows:
         row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+    return True
 
 
 @cache

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
-from core.postgres.columns import Columns
+from core.postgres.columns import Columns, insert
 from tenants.errors import ScopeInvalidError, ScopeNotHeldError, TenantExistsError, TenantInvalidError
 from tenants.models import APIKey, EndUser, Membership, Tenant, hash_secret, new_secret
 from tenants.scopes import Scope, all_scopes
@@ -86,5 +86,7 @@ def get_end_user(*, tenant: Tenant, external_id: str) -> EndUser:
         row = cursor.fetchone()
     if row is not None:
         return _END_USER.take(iter(row))
-    end_user, _created = EndUser.objects.get_or_create(tenant=tenant, external_id=external_id)
-    return end_user
+    end_user = EndUser(tenant=tenant, external_id=external_id)
+    if insert(end_user, unless_known=True):
+        return end_user
+    return EndUser.objects.get(tenant=tenant, external_id=external_id)  # another question of the same person was first
