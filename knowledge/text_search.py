@@ -1,15 +1,15 @@
 """Find a tenant's passages by the words they share with the question: BM25 over PostgreSQL's word index.
 
 Up to `EXACT_MAX_CHUNKS` every passage with any of the words is weighed. In a larger tenant a frequent word alone is in
-more passages than can be read in time; there a sample of the passages tells how often each word occurs and which
-combinations of words are so rare that only their passages need reading.
+more passages than can be read in time; there a sample of the passages (`knowledge.word_sample`) tells how often each
+word occurs and which combinations of words are so rare that only their passages need reading.
 """
 
 import json
 import math
-import time
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,18 +17,15 @@ from typing import Any
 from django.db import connection
 
 from knowledge.models.documents import INDEXED_WORDS, SAMPLED_EVERY
+from knowledge.word_sample import Sample, samples
 from tenants.models import Tenant
 
 CANDIDATES = 100
 EXACT_MAX_CHUNKS = 10_000
 READ_MAX = 1000  # passages of a large tenant whose word lists are read
 SCORED_MAX = 60  # of those, the ones whose words' places are listed
-SAMPLE_KEPT_SECONDS = 600.0  # in memory: reading it takes as long as the rest of a search
-SAMPLES_KEPT = 8  # of 800 passages each where the tenant has 200,000: about 4 MB
-ENOUGH = 30  # to fill any answer; with fewer, more frequent words are looked for
-SAMPLE_RANKS = (2, 8, 32)  # so many passages of the sample reach the weight that candidates must have; else the next
-FEW = 2  # up to so many times as many passages hold a leading word, any of them will do
-RARE = 8  # a word in more than so many times as many passages leads only if it is the rarest
+ENOUGH = 30  # to fill any answer; with fewer, lighter passages are looked for
+READ_AIMS = (200, 2000)  # so many passages are expected to weigh what a candidate must; the next where not enough do
 ROUNDING = 1e-6  # of a sum whose terms were added in another order
 COMBINED_WORDS_MAX = 6  # the rarest words of a long question; with more, combinations grow out of hand
 # Source: Robertson & Zaragoza, The Probabilistic Relevance Framework (2009), 3.4–3.5; values as in Anserini.
@@ -72,10 +69,6 @@ _FIND = f"""
         FROM candidate JOIN tenant_knowledge chunk ON chunk.id = candidate.id
     ) found ON true
 """  # noqa: S608 -- its parts are constants
-_SAMPLE = f"""
-    SELECT id, tsvector_to_array(search_vector) FROM tenant_knowledge
-    WHERE {INDEXED_WORDS} @@ quote_literal(%(tenant)s || '~')::tsquery
-"""  # noqa: S608 -- its parts are constants
 # The query comes in a row, so that the planner does not know it: it would rather read the table than the index
 # for a word that it knows to be frequent. Telling which words are there is ten times cheaper than listing their places.
 _READ = f"""
@@ -93,7 +86,7 @@ _READ = f"""
 """  # noqa: S608 -- its parts are constants
 
 Marks = dict[str, tuple[list[str], list[int]]]  # of each word: what its occurrences stand in, and at which places
-Found = list[tuple[int, int, Marks]]  # chunk id, its length in words, the question's words in it
+Found = tuple[int, int, Marks]  # chunk id, its length in words, the question's words in it
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
         "limit": CANDIDATES,
         "most": EXACT_MAX_CHUNKS,
     }
-    known = _samples.get(parameters["tenant"])
+    known = samples.get(parameters["tenant"])
     if known is not None:
         return _find_in_large(parameters["tenant"], terms, known)
     with connection.cursor() as cursor:
@@ -127,86 +120,62 @@ def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
         rows = cursor.fetchall()
     chunks, frequency = rows[0][0], json.loads(rows[0][1] or "{}")
     if chunks > EXACT_MAX_CHUNKS:
-        return _find_in_large(parameters["tenant"], terms, _samples.take(parameters["tenant"]))
+        return _find_in_large(parameters["tenant"], terms, samples.take(parameters["tenant"]))
     idf = {term: idf_of(chunks, frequency.get(term, 0)) for term in terms}
     found = [(row[2], row[3], json.loads(row[4])) for row in rows if row[2] is not None]
     return WordHits(scores(found, idf), idf, chunks)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Some of a large tenant's passages: how many, and which of them hold each word."""
-
-    size: int
-    holders: Mapping[str, set[int]]
-    taken_at: float
-
-
-class Samples:
-    """The samples this process took lately, of the tenants asked last; a tenant that shrinks is noticed as they age."""
-
-    def __init__(self) -> None:
-        self._samples: dict[str, Sample] = {}
-
-    def get(self, tenant: str) -> Sample | None:
-        sample = self._samples.get(tenant)
-        return sample if sample and time.monotonic() - sample.taken_at < SAMPLE_KEPT_SECONDS else None
-
-    def take(self, tenant: str) -> Sample:
-        with connection.cursor() as cursor:
-            cursor.execute(_SAMPLE, {"tenant": tenant})
-            rows = cursor.fetchall()
-        holders: dict[str, set[int]] = defaultdict(set)
-        for chunk_id, words in rows:
-            for word in words:
-                holders[word].add(chunk_id)
-        sample = Sample(len(rows), dict(holders), time.monotonic())
-        kept = [*self._samples.items(), (tenant, sample)][-SAMPLES_KEPT:]
-        self._samples = dict(kept)
-        return sample
-
-
-_samples = Samples()
-
-
 def _find_in_large(tenant: str, terms: list[str], sample: Sample) -> WordHits:
-    holders = {term: sample.holders.get(term, set[int]()) for term in terms}
-    idf = {term: idf_of(sample.size, len(holders[term]) or 0.5) for term in terms}  # not in the sample: less than one
-    asked: dict[str, Any] = {"terms": terms, "queries": [f"'{term}'" for term in idf], "idf": list(idf.values())}
-    found: Found = []
+    frequency = sample.frequencies(tenant, terms)
+    idf = {term: idf_of(sample.chunks, frequency[term]) for term in terms}
+    pairs = _pairs(idf)
+    weights = {f"'{term}'": weight for term, weight in idf.items()}
+    weights |= {f"'{one}' <-> '{other}'": weight for (one, other), weight in pairs.items()}
+    asked: dict[str, Any] = {"terms": terms, "queries": [*weights], "idf": [*weights.values()]}
+    found: dict[int, Found] = {}
     with connection.cursor() as cursor:
-        for query in _queries(tenant, idf, holders) if terms else ():
+        for query in _queries(tenant, idf, frequency, sample) if terms else ():
             cursor.execute(_READ, asked | {"query": query, "read": READ_MAX, "limit": SCORED_MAX})
-            found = [(chunk_id, length, json.loads(marks or "{}")) for chunk_id, length, marks in cursor.fetchall()]
+            found |= {row[0]: (row[0], row[1], json.loads(row[2] or "{}")) for row in cursor.fetchall()}
             if len(found) >= ENOUGH:
                 break
-    return WordHits(scores(found, idf), idf, sample.size * SAMPLED_EVERY)
+    return WordHits(scores(found.values(), idf), idf, sample.chunks)
 
 
-def _queries(tenant: str, idf: dict[str, float], holders: Mapping[str, set[int]]) -> Iterator[str]:
-    """Yield tsqueries for the passages that weigh most, each asking less of them than the one before.
-
-    A passage must hold one of the rarest words, as few of them as will do, so that the index reads their short lists
-    alone; and all of its words together must weigh what only so many passages of the sample do.
-    """
+def _queries(tenant: str, idf: Mapping[str, float], frequency: Mapping[str, int], sample: Sample) -> Iterable[str]:
+    """Return tsqueries for the passages that weigh most, each asking less of them than the one before."""
     rarest = sorted(idf, key=lambda term: -idf[term])[:COMBINED_WORDS_MAX]
-    for rank in SAMPLE_RANKS:
-        leading = rarest[:1]
-        for term in rarest[1:]:
-            if len(_holding(leading, holders)) >= rank or len(holders[term]) > RARE * rank:
-                break
-            leading.append(term)
-        weights = [sum(idf[term] for term in rarest if chunk in holders[term]) for chunk in _holding(leading, holders)]
-        if len(weights) > FEW * rank:
-            level = sorted(weights, reverse=True)[rank - 1] - ROUNDING
-            weighty = _at_least(level, [(term, idf[term]) for term in rarest])
-            yield f"'{tenant}' & ({_any_of(leading)}) & ({weighty})"
-        yield f"'{tenant}' & ({_any_of(leading)})"
-    yield f"'{tenant}' & ({_any_of(rarest)})"
+    terms = [(term, idf[term]) for term in rarest]
+    reaching = list(_reaching(terms, frequency, sample))
+    wanted = []
+    for aim in READ_AIMS:
+        level = min((weight for weight, passages in reaching if passages <= aim), default=reaching[0][0])
+        wanted.append(_at_least(level - ROUNDING, terms))
+    return [f"'{tenant}' & ({query})" for query in dict.fromkeys([*wanted, _any_of(rarest)])]
 
 
-def _holding(terms: Iterable[str], holders: Mapping[str, set[int]]) -> set[int]:
-    return set[int]().union(*(holders[term] for term in terms))
+def _reaching(
+    terms: Sequence[tuple[str, float]], frequency: Mapping[str, int], sample: Sample
+) -> Iterator[tuple[float, float]]:
+    """Yield what the terms can weigh together, heaviest first, with about how many passages weigh that or more.
+
+    That is what terms that keep clear of each other's company would do, or what the sample shows, if more do.
+    """
+    combinations = [(0.0, float(sample.chunks))]
+    weight_of: dict[int, float] = defaultdict(float)
+    for term, own in terms:
+        share = min(1.0, frequency[term] / sample.chunks)
+        held = [(weight + own, passages * share) for weight, passages in combinations]
+        combinations = held + [(weight, passages * (1 - share)) for weight, passages in combinations]
+        for chunk_id in sample.holders.get(term, ()):
+            weight_of[chunk_id] += own
+    lightness = sorted(-weight for weight in weight_of.values())
+    expected = 0.0
+    for weight, passages in sorted(combinations, reverse=True)[:-1]:
+        expected += passages
+        seen = bisect_right(lightness, ROUNDING - weight)
+        yield weight, max(expected, seen * SAMPLED_EVERY if seen > 1 else 0.0)
 
 
 def _any_of(terms: Iterable[str]) -> str:
@@ -231,10 +200,10 @@ def _can_reach(weight: float, terms: Sequence[tuple[str, float]]) -> bool:
     return bool(terms) and sum(own for _term, own in terms) >= weight
 
 
-def scores(found: Found, idf: Mapping[str, float]) -> dict[int, float]:
+def scores(found: Collection[Found], idf: Mapping[str, float]) -> dict[int, float]:
     """Return the BM25 score, pairs of words included, by chunk id, best first; ``idf`` in the question's order."""
     average = sum(length for _id, length, _marks in found) / len(found) if found else 0.0
-    pairs = {(one, other): PAIR_WEIGHT * (idf[one] + idf[other]) / 2 for one, other in pairwise(idf)}
+    pairs = _pairs(idf)
     scored = {
         chunk_id: sum(
             idf[word] * _saturated(_count(kinds), length, average) for word, (kinds, _places) in marks.items()
@@ -243,6 +212,11 @@ def scores(found: Found, idf: Mapping[str, float]) -> dict[int, float]:
         for chunk_id, length, marks in found
     }
     return dict(sorted(scored.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _pairs(idf: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """Return what each two words that follow each other in the question weigh as a pair."""
+    return {(one, other): PAIR_WEIGHT * (idf[one] + idf[other]) / 2 for one, other in pairwise(idf)}
 
 
 def idf_of(chunks: int, frequency: float) -> float:

@@ -1,7 +1,7 @@
 import pytest
 from django.utils import timezone
 
-from knowledge import indexing, text_search
+from knowledge import indexing, text_search, word_sample
 from knowledge.models import Chunk, Document
 from tenants.models import Tenant
 from tenants.services import create_tenant
@@ -80,10 +80,28 @@ def test_words_that_follow_each_other_as_in_the_question_count_more_than_apart(d
     assert texts_of(text_search.find(tenant=tenant, terms=["green", "car"]))[0] == texts[0]
 
 
+def test_in_a_large_tenant_a_passage_with_all_words_is_found_wherever_it_stands(db, monkeypatch):
+    """Each word alone is in more passages than are read."""
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 100)
+    monkeypatch.setattr(text_search, "READ_MAX", 50)
+    texts = [f"{('red', 'green', 'blue')[number % 3]} number{number}" for number in range(COUNT)]
+    texts[-1] = "red and green"
+    tenant = make_tenant("scattered", texts)
+
+    assert texts_of(text_search.find(tenant=tenant, terms=["green", "red"]))[0] == texts[-1]
+
+
+def test_in_a_large_tenant_a_rare_word_weighs_what_it_would_if_all_were_counted(large):
+    hits = text_search.find(tenant=large, terms=["zebra", "nowhere", "printer"])
+
+    assert hits.idf["zebra"] == text_search.idf_of(hits.chunks, 1)
+    assert hits.idf["nowhere"] == text_search.idf_of(hits.chunks, 0)
+
+
 def test_what_a_large_tenants_words_weigh_is_kept_for_the_next_questions(large, django_assert_num_queries):
-    with django_assert_num_queries(3):  # its size, its sample, its passages
+    with django_assert_num_queries(5):  # its size, its sample, how many hold "zebra", those with it, others to fill up
         first = text_search.find(tenant=large, terms=["printer", "zebra"])
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         again = text_search.find(tenant=large, terms=["printer", "zebra"])
 
     assert again == first
@@ -92,7 +110,7 @@ def test_what_a_large_tenants_words_weigh_is_kept_for_the_next_questions(large, 
 def test_a_large_tenant_that_has_shrunk_is_searched_as_a_small_one_in_time(large, monkeypatch):
     text_search.find(tenant=large, terms=["printer"])
     Chunk.objects.filter(tenant=large).exclude(content__contains="zebra").delete()
-    monkeypatch.setattr(text_search, "SAMPLE_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(word_sample, "KEPT_SECONDS", 0.0)
 
     assert text_search.find(tenant=large, terms=["zebra"]).chunks == 1
 
