@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import connection, models
@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from core.jobs import Job, JobQuerySet, doubled_gap, new_token
-from core.postgres.columns import Columns
+from core.postgres.columns import Columns, update
 from core.states import State
 from tenants.models import EndUser, Tenant, TenantOwned, TenantOwnedQuerySet
 
@@ -156,6 +156,11 @@ class Message(TenantOwned, Job):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def let_go(self, **values: Any) -> bool:
+        """Close the row, as of any job; by hand, for every answer ends so."""
+        held = {"id": self.pk, "lease_token": self.lease_token} | MessageQuerySet.TAKEN
+        return bool(update(Message, held, self.UNCLAIMED | self.OUTCOME | values))
 
     @property
     def is_over(self) -> bool:

@@ -48,7 +48,24 @@ def insert(*rows: models.Model, unless_known: bool = False) -> bool:
     return True
 
 
+def update(model: type[models.Model], key: dict[str, Any], values: dict[str, Any]) -> int:
+    """Write the values, no expressions, where the key holds; return into how many rows."""
+    named = [(model._meta.get_field(name), value) for name, value in [*values.items(), *key.items()]]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _updating(model, tuple(values), tuple(key)),
+            [field.get_db_prep_save(value, connection) for field, value in named],
+        )
+        return cursor.rowcount
+
+
 @cache
 def _insertion(model: type[models.Model]) -> str:
     columns = [f'"{field.column}"' for field in model._meta.concrete_fields]
     return f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)}) VALUES ({", ".join(["%s"] * len(columns))})'  # noqa: S608
+
+
+@cache
+def _updating(model: type[models.Model], values: tuple[str, ...], key: tuple[str, ...]) -> str:
+    names = [[f'"{model._meta.get_field(name).column}" = %s' for name in given] for given in (values, key)]
+    return f'UPDATE "{model._meta.db_table}" SET {", ".join(names[0])} WHERE {" AND ".join(names[1])}'  # noqa: S608
