@@ -5,6 +5,7 @@ import pytest
 from django.db import OperationalError
 
 from crawl import frontier, processing, services
+from crawl.models import CrawlRun
 from tests.site import add_tree
 
 
@@ -18,13 +19,14 @@ def lose_the_session(*_args):
     raise OperationalError from psycopg2.OperationalError("server closed the connection unexpectedly")
 
 
-def test_a_slice_is_tried_again(run, work, monkeypatch):
+def test_a_slice_is_tried_again_at_once(run, work, monkeypatch):
     monkeypatch.setattr(frontier, "seed", lose_the_session)
     with pytest.raises(OperationalError):
         work()
 
     run.refresh_from_db()
     assert (run.state, run.error) == ("running", "")
+    assert CrawlRun.objects.due().free().get() == run
 
 
 def test_pages_are_taken_again(run, work, monkeypatch):
