@@ -142,8 +142,8 @@ def _converse(
             head, body = wire.receive(process.stdout, max_bytes=settings.CRAWL_PAGE_MAX_BYTES)
             if "ask" not in head:
                 code = _ENDS.get(str(head.get("end")), Code.CRASHED)
-                told = {name: str(head.get(name, ""))[:URL_MAX_CHARS] for name in ("goal", "detail")}
-                return Rendered(code, body.decode("utf-8", errors="replace"), **told)
+                goal, detail = (str(head.get(name, ""))[:URL_MAX_CHARS] for name in ("goal", "detail"))
+                return Rendered(code, body.decode("utf-8", errors="replace"), goal, detail)
             given = allowance.give(head)
             answer = {"answer": head["ask"], "status": given.status, "headers": dict(given.headers)}
             wire.send(process.stdin, answer, given.body)

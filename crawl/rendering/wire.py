@@ -2,7 +2,7 @@
 
 import json
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _LENGTHS = struct.Struct(">II")
 HEAD_MAX_BYTES = 64 * 1024
@@ -12,7 +12,7 @@ class BrokenWireError(Exception):
     """The other side has ended, or says what no honest one would."""
 
 
-def send(stream: BinaryIO, head: dict[str, Any], body: bytes = b"") -> None:
+def send(stream: IO[bytes], head: dict[str, Any], body: bytes = b"") -> None:
     text = json.dumps(head).encode()
     try:
         stream.write(_LENGTHS.pack(len(text), len(body)) + text)
@@ -22,7 +22,7 @@ def send(stream: BinaryIO, head: dict[str, Any], body: bytes = b"") -> None:
         raise BrokenWireError from exc
 
 
-def receive(stream: BinaryIO, *, max_bytes: int) -> tuple[dict[str, Any], bytes]:
+def receive(stream: IO[bytes], *, max_bytes: int) -> tuple[dict[str, Any], bytes]:
     """Return the next message.
 
     Raises:
@@ -40,7 +40,7 @@ def receive(stream: BinaryIO, *, max_bytes: int) -> tuple[dict[str, Any], bytes]
     return head, _read(stream, body_bytes)
 
 
-def _read(stream: BinaryIO, length: int) -> bytes:
+def _read(stream: IO[bytes], length: int) -> bytes:
     data = stream.read(length)
     if len(data) < length:
         raise BrokenWireError

@@ -195,7 +195,7 @@ def test_a_page_whose_processing_was_lost_is_sent_again_and_closed_after_three_d
     assert (page.state, page.reason) == ("failed", "crashed")
 
 
-@pytest.mark.parametrize("step", ["_read", "_close_or_store"])
+@pytest.mark.parametrize("step", ["read", "_close_or_store"])
 def test_a_bug_in_a_page_closes_the_page_alone(fetched, step, monkeypatch):
     ids = list(fetched.pages.filter(state="fetched").order_by("pk").values_list("pk", flat=True))[:3]
     right = getattr(processing, step)

@@ -30,7 +30,7 @@ def test_a_slice_is_tried_again_at_once(run, work, monkeypatch):
 
 
 def test_pages_are_taken_again(run, work, monkeypatch):
-    monkeypatch.setattr(processing, "_read", lose_the_session)
+    monkeypatch.setattr(processing, "read", lose_the_session)
     with pytest.raises(OperationalError):
         work()
 

@@ -151,8 +151,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{now.dropped} links were left out: the limit is {run.website.max_pages} pages.")
         if now.trapped:
             self.stdout.write(f"{now.trapped} links were left out as endless variants of pages, such as calendars.")
-        for reason, count in sorted(now.reasons.items()):
-            self.stdout.write(f"  {count} × {reason}")
+        for what, count in [*sorted(now.reasons.items()), *sorted(now.renderings.items())]:
+            self.stdout.write(f"  {count} × {what}")
         if now.error:
             self.stderr.write(now.error)
 
