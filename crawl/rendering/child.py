@@ -13,7 +13,7 @@ import time
 from itertools import count
 from typing import Any
 
-from playwright.async_api import Error, Page, Route, async_playwright
+from playwright.async_api import Error, Page, Request, Route, async_playwright
 
 from crawl.rendering import wire
 from crawl.rendering.confining import CannotConfineError, confine
@@ -21,6 +21,7 @@ from crawl.rendering.tree import Tree
 
 ANSWER_MAX_BYTES = 64 * 2**20
 ASKED_FOR = {"script", "xhr", "fetch"}
+URL_MAX_CHARS = 8192
 REST_SECONDS = 0.6  # without asking for anything
 REST_SHARE = 0.8  # of the time at most; then what there is has to do
 STEP_SECONDS = 0.05
@@ -116,11 +117,9 @@ class Renderer:
         request = route.request
         if request.is_navigation_request():
             await self._navigate(route)
-        elif request.resource_type == "stylesheet":
-            await route.fulfill(
-                status=200, body="", content_type="text/css"
-            )  # nothing of it is text; scripts wait for it
-        elif request.resource_type in ASKED_FOR and request.method in {"GET", "HEAD"}:
+        elif request.resource_type == "stylesheet":  # nothing of it is text, but scripts wait for it
+            await route.fulfill(status=200, body="", content_type="text/css")
+        elif self._may_be_asked(request):
             head, body = await self._ask(url=request.url, method=request.method, type=request.resource_type)
             if head["status"]:
                 await route.fulfill(status=head["status"], headers=head["headers"], body=body)
@@ -129,6 +128,10 @@ class Renderer:
         else:
             await route.abort("blockedbyclient")
 
+    def _may_be_asked(self, request: Request) -> bool:
+        is_read = request.resource_type in ASKED_FOR and request.method in {"GET", "HEAD"}
+        return is_read and len(request.url) <= URL_MAX_CHARS
+
     async def _navigate(self, route: Route) -> None:
         """Serve the page itself once. Frames stay empty; where its scripts lead on to is told instead of followed."""
         url = route.request.url
@@ -136,7 +139,7 @@ class Renderer:
             self.served_url = url
             await route.fulfill(status=200, body=self.body, content_type="text/html; charset=utf-8")
             return
-        if url != self.served_url and self._is_main(route):
+        if url != self.served_url and len(url) <= URL_MAX_CHARS and self._is_main(route):
             self.end("led_on", goal=url)
         await route.abort("aborted")
 
@@ -174,8 +177,7 @@ async def _run(order: dict[str, Any], body: bytes) -> None:
     threading.Thread(target=_listen, args=(renderer, asyncio.get_running_loop()), daemon=True).start()
     running = asyncio.create_task(renderer.run())
     wire.send(sys.stdout.buffer, *await renderer.ended)
-    await running
-    await asyncio.Event().wait()  # the worker ends us
+    await asyncio.gather(running, asyncio.Event().wait())  # until the worker ends us
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def receive(stream: IO[bytes], *, max_bytes: int) -> tuple[dict[str, Any], bytes
         raise BrokenWireError
     try:
         head = json.loads(_read(stream, head_bytes))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BrokenWireError from exc
     if not isinstance(head, dict):
         raise BrokenWireError

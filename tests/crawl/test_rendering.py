@@ -113,6 +113,7 @@ def test_a_rendered_page_contacts_nothing_but_what_the_guard_allows(crawl, site)
             for (const url of [inside + "/x", "http://localhost:{port}/x", "http://169.254.169.254/latest/", "file:///etc/",
                                "http://[::1]:{port}/", "/leads-inside"])
                 attempt(url, () => fetch(url).then(() => tried.push("GOT " + url), () => 0));
+            attempt("long", () => fetch("/" + "x".repeat(1e5)).catch(() => 0));
             attempt("post", () => fetch("/posted", {{method: "POST", body: "x"}}).catch(() => 0));
             attempt("beacon", () => navigator.sendBeacon(inside + "/beacon", "x"));
             attempt("socket", () => new WebSocket("ws://127.0.0.1:{port}/"));
