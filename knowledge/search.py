@@ -135,7 +135,7 @@ def _read(tenant: Tenant, chunk_ids: Collection[int], vector: list[float] | None
     asked = {
         "tenant": tenant.knowledge_id,
         "ids": list(chunk_ids),
-        "vector": str(vector) if vector else None,
+        "vector": vector_search.written(vector) if vector else None,
         "model": model,
     }
     with connection.cursor() as cursor:

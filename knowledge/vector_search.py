@@ -13,9 +13,10 @@ _MAY_HAVE_INDEX = vector_index.KEPT_SHARE / 2  # of the limit; the size of a lar
 
 # Vectors of another length would make the comparison fail: an endpoint may change its model under the same name.
 _EXACT = """
-    SELECT id, 1 - (embedding <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
+    SELECT id, 1 - (embedding <=> asked) AS cosine
+    FROM tenant_knowledge, (SELECT %(vector)s::vector AS asked) question
     WHERE tenant_id = %(tenant)s AND embedding_model = %(model)s AND vector_dims(embedding) = %(dimensions)s
-    ORDER BY embedding <=> %(vector)s::vector LIMIT %(limit)s
+    ORDER BY embedding <=> asked LIMIT %(limit)s
 """
 # Word for word the index's expression and condition, or PostgreSQL does not use it. The index compares numbers of half
 # precision; the cosine is of the vectors themselves.
@@ -36,10 +37,11 @@ _BOTH_PLACES = """
     SELECT id, cosine FROM (
         ({first})
         UNION ALL
-        (SELECT id, 1 - (next_embedding <=> %(vector)s::vector) AS cosine FROM tenant_knowledge
+        (SELECT id, 1 - (next_embedding <=> asked) AS cosine
+        FROM tenant_knowledge, (SELECT %(vector)s::vector AS asked) question
         WHERE tenant_id = %(tenant)s AND next_embedding_model = %(model)s AND next_embedding_model <> ''
             AND vector_dims(next_embedding) = %(dimensions)s
-        ORDER BY next_embedding <=> %(vector)s::vector LIMIT %(limit)s)
+        ORDER BY next_embedding <=> asked LIMIT %(limit)s)
     ) near
     ORDER BY cosine DESC LIMIT %(limit)s
 """
@@ -54,7 +56,7 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     dimensions = len(vector)
     parameters = {
         "tenant": tenant.knowledge_id,
-        "vector": str(vector),
+        "vector": written(vector),
         "model": model,
         "dimensions": dimensions,
         "limit": CANDIDATES,
@@ -63,6 +65,11 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
         search = _BOTH_PLACES.format(first=_INDEXED.format(dimensions=dimensions))
         return _run(_PREPARED.format(candidates=vector_index.EF_SEARCH, search=search), parameters)
     return _run(_BOTH_PLACES.format(first=_EXACT), parameters)
+
+
+def written(vector: list[float]) -> str:
+    """Return the vector as PostgreSQL reads it: what it keeps of each number needs nine digits, half of all."""
+    return f"[{','.join([f'{number:.9g}' for number in vector])}]"
 
 
 def _run(statement: str, parameters: dict[str, Any]) -> dict[int, float]:
