@@ -10,7 +10,7 @@ from django.utils import timezone
 from core.batches import Step
 from crawl import versions
 from crawl.models import Page, PageBody
-from knowledge import moving
+from knowledge import dropping
 from tenants.models import Tenant
 
 
@@ -38,7 +38,7 @@ def drop_previous_versions(limit: int) -> int:
 CACHE: dict[str, Step] = {
     "page_bodies": forget_leftover_bodies,
     "previous_versions": drop_previous_versions,
-    "dropped_chunks": moving.forget_dropped_chunks,
-    "dropped_documents": moving.forget_dropped_documents,
+    "dropped_chunks": dropping.forget_dropped_chunks,
+    "dropped_documents": dropping.forget_dropped_documents,
     "dropped_versions": versions.forget_empty,
 }

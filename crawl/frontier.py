@@ -18,6 +18,7 @@ UNSENT_SECONDS = 300
 LOOKS_LIKE_A_TRAP = Q(url__contains="?") | Q(url__regex=DATED)
 _UNSAID = {"reason": "", "detail": "", "rendering": ""}
 _UNREAD = {"etag": "", "last_modified": "", "body_hash": ""}
+ELSEWHERE = {Page.Reason.DUPLICATE, Page.Reason.CANONICAL, Page.Reason.REDIRECT}  # its text stands at another URL
 VARIANTS_PER_PATH = 50  # pages that differ in their query or in a date alone: calendars, filters
 
 
@@ -138,7 +139,7 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
     """
     forgets = state == Page.State.SKIPPED or reason in {Page.Reason.NOT_FOUND, Page.Reason.SOFT_404}
     if forgets and reason != Page.Reason.CANCELLED:
-        _forget(page)
+        _forget(page, has_moved=reason in ELSEWHERE)
         values |= {"document": None, "text_hash": "", **_UNREAD}
     elif state == Page.State.FAILED or page.rendering:
         values |= _UNREAD  # next time it is read again in any case: what scripts show changes though the page does not
@@ -162,10 +163,10 @@ def close(page: Page, state: str, reason: str = "", detail: str = "", **values: 
             PageBody.objects.filter(page=page).delete()
 
 
-def _forget(page: Page) -> None:
+def _forget(page: Page, *, has_moved: bool) -> None:
     """Remove the page's document; pages that were set aside as its duplicates get their chance."""
     if page.document_id is not None:
-        knowledge.remove_page(tenant=page.tenant, url=page.url)
+        knowledge.remove_page(tenant=page.tenant, url=page.url, has_moved=has_moved)
     if page.text_hash:
         _reconsider(Page.objects.filter(run=page.run_id, duplicate_of=page))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from crawl import finishing, refetching, removing, sending, uploading, website_fields
+from crawl import finishing, refetching, removing, sending, uploading, versions, website_fields
 from crawl.errors import CrawlAlreadyActiveError, WebsiteBusyError
 from crawl.models import CrawlRun, Page, Upload, Website
 from crawl.progress import CrawlProgress, outcomes, progress
@@ -81,7 +81,7 @@ def update_website(*, website: Website, **given: Any) -> Website:
     ``crawl_every_hours=None`` ends the crawling by the clock.
 
     Raises:
-        WebsiteInvalidError: if a pattern, a selector or a limit cannot be used.
+        WebsiteInvalidError, RenderingNotOfferedError: as `add_website`.
     """
     changes = {
         field: value
@@ -101,6 +101,8 @@ def _change(website: Website, changes: dict[str, Any]) -> None:
     if "crawl_every_hours" in changes:
         website.plan_next_crawl()
     website.save(update_fields=[*changes, "next_crawl_at"])
+    read_alike = {field: value for field, value in changes.items() if field in versions.COPIED}
+    versions.twins_of(website).update(**read_alike)
     if is_read_otherwise:  # the next crawl takes the text anew though the pages have not changed
         Page.objects.filter(website=website).update(etag="", last_modified="", body_hash="")
 
@@ -114,7 +116,7 @@ def remove_website(*, website: Website) -> int:
         WebsiteBusyError: if workers were in the way each time; nothing is deleted then.
     """
     for _try in range(REMOVE_TRIES):
-        for run in CrawlRun.objects.active().filter(website=website):
+        for run in CrawlRun.objects.active().filter(website__in=[website, *versions.twins_of(website)]):
             cancel_crawl(run=run)
         try:
             return removing.remove(website)

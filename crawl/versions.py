@@ -11,55 +11,77 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
+from core.states import State
 from crawl import finishing
 from crawl.errors import VersionExistsError, VersionMissingError, VersionNotReadyError
 from crawl.models import CrawlRun, CrawlRunQuerySet, Page, Upload, Website
-from knowledge import moving, search_model
+from knowledge import copying, deleting, dropping, holders, search_model
+from knowledge import services as knowledge
 from knowledge.models import Chunk, Document
 from tenants.models import Tenant
 
 LIVE, NEXT, PREVIOUS, DROPPED = "", Tenant.Version.NEXT, Tenant.Version.PREVIOUS, Tenant.Version.DROPPED
 SLUG_CHARS = 50
-_COPIED = ("root_url", "name", "include_patterns", "exclude_patterns", "content_selectors", "exclude_selectors",
-           "max_pages", "max_depth", "renders_javascript")  # fmt: skip
+WAITING_SHARE = 100  # one document in so many may lack vectors: where crawls go on, some always do, and words find them
+_NOT_COPIED = {"id", "tenant", "crawl_every_hours", "next_crawl_at", "created_at"}
+COPIED = [field.name for field in Website._meta.concrete_fields if field.name not in _NOT_COPIED]
 
 
 @dataclass(frozen=True)
 class Status:
-    """One version: ``crawls`` and ``waiting`` (documents without vectors) are what it still has to do."""
+    """One version: what it still has to do is documents ``to_copy``, ``crawls``, and documents ``waiting`` for vectors.
+
+    ``error`` says why it was not copied.
+    """
 
     version: str
     created_at: datetime
     model: str
     documents: int
     chunks: int
+    to_copy: int
     crawls: int
     waiting: int
+    error: str
     kept_until: datetime | None
 
     @property
     def is_ready(self) -> bool:
-        return self.documents > 0 and not (self.crawls or self.waiting)
+        may_wait = self.documents // WAITING_SHARE
+        return self.documents > 0 and not (self.to_copy or self.crawls) and self.waiting <= may_wait
+
+    @property
+    def left(self) -> str:
+        """Return what is still to be done, for people; nothing if it is over."""
+        counts = {
+            "documents to be copied": self.to_copy,
+            "crawls": self.crawls,
+            "documents without vectors": self.waiting,
+        }
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def prepare(tenant: Tenant, *, recrawl: bool) -> Tenant:
     """Begin the next version: the tenant's websites read anew, or its texts as they are, with the settings' model.
 
+    Workers do it. From now on what changes in the live version changes in it too.
+
     Raises:
         VersionExistsError: if one is there already.
     """
     with transaction.atomic():
+        holders.wait_for_changes(tenant)
         customer = _locked(tenant)
         if customer.find_version(NEXT) is not None:
             raise VersionExistsError("The next version is being prepared already.")
         holder = _new_holder(customer)
-        moving.copy(source=customer, target=holder, is_whole=not recrawl)
+        knowledge.begin_copy(source=customer, target=holder, is_whole=not recrawl)
         if recrawl:
             for website in Website.objects.for_tenant(customer):
-                copied = {name: getattr(website, name) for name in _COPIED}
+                copied = {name: getattr(website, name) for name in COPIED}
                 CrawlRun.objects.create(tenant=holder, website=Website.objects.create(tenant=holder, **copied))
             finishing.start_waiting_runs(holder)
     return holder
@@ -67,7 +89,7 @@ def prepare(tenant: Tenant, *, recrawl: bool) -> Tenant:
 
 def statuses(tenant: Tenant) -> list[Status]:
     """Return the live version (named ``live``) and those beside it."""
-    return [_status(holder) for holder in tenant.knowledge_versions()]
+    return [status_of(holder) for holder in tenant.knowledge_versions()]
 
 
 def switch(tenant: Tenant) -> None:
@@ -79,13 +101,15 @@ def switch(tenant: Tenant) -> None:
     """
     with transaction.atomic():
         _locked(tenant)
-        incoming = find(tenant, NEXT)
-        status = _status(incoming)
+        live, incoming = find(tenant, LIVE), find(tenant, NEXT)
+        status = status_of(incoming)
+        if status.error:
+            raise VersionNotReadyError(f"The next version could not be copied; drop it. {status.error}")
         if not status.is_ready:
-            left = f"{status.crawls} crawls, {status.waiting} documents without vectors"
-            raise VersionNotReadyError(f"The next version is not ready: {left}.")
+            raise VersionNotReadyError(f"The next version is not ready: {status.left or 'it holds no documents'}.")
         if (replaced := tenant.find_version(PREVIOUS)) is not None:
             drop(replaced)
+        deleting.exclude_alike(holder_id=incoming.pk, as_in=live.pk)
         _make_live(tenant, incoming, kept_as=PREVIOUS)
     if incoming.pk != tenant.pk:
         Website.objects.for_tenant(incoming).delete()  # it was read by these, and is read by the customer's from now on
@@ -118,12 +142,17 @@ def find(tenant: Tenant, version: str) -> Tenant:
     return holder
 
 
+def twins_of(website: Website) -> QuerySet[Website]:
+    """Return the website as versions beside the live one read it."""
+    return Website.objects.filter(tenant__version_of=website.tenant_id, root_url=website.root_url)
+
+
 def drop(holder: Tenant) -> None:
     """Give up a version that is not live; what it holds is deleted bit by bit (`crawl.cleaning`)."""
     with transaction.atomic():
         for run in _active_crawls(holder):
             finishing.end(run, CrawlRun.objects.all(), "The version was dropped.", is_cancelled=True)
-        moving.stop_work(holder)
+        dropping.stop_work(holder)
         _rename(holder, DROPPED)
 
 
@@ -155,16 +184,20 @@ def _new_holder(tenant: Tenant) -> Tenant:
     )
 
 
-def _status(holder: Tenant) -> Status:
+def status_of(holder: Tenant) -> Status:
+    """Return where the version that the row holds stands."""
     since = holder.version_since or holder.created_at
+    copy = copying.unfinished(holder)
     return Status(
         version=holder.version or "live",
         created_at=since,
         model=search_model.of(holder),
         documents=Document.objects.for_tenant(holder).count(),
         chunks=Chunk.objects.for_tenant(holder).count(),
+        to_copy=copy.left if copy else 0,
         crawls=_active_crawls(holder).count(),
-        waiting=moving.unfinished(holder),
+        waiting=copying.without_vectors(holder),
+        error=copy.error if copy and copy.state == State.FAILED else "",
         kept_until=since + timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS) if holder.version == PREVIOUS else None,
     )
 

@@ -16,6 +16,7 @@ from knowledge.models import (
     Refetch,
     SearchModel,
     SyncItem,
+    VersionCopy,
 )
 
 
@@ -59,6 +60,13 @@ class KnowledgeVersionAdmin(RecordAdmin):
 class FullSyncAdmin(RecordAdmin):
     list_display = ["tenant", "state", "stage", "model", "done", "total", "failed", "created_at", "finished_at"]
     list_filter = ["state", "stage"]
+    list_select_related = ["tenant"]
+
+
+@admin.register(VersionCopy)
+class VersionCopyAdmin(RecordAdmin):
+    list_display = ["tenant", "state", "is_whole", "done", "total", "attempts", "error", "created_at", "finished_at"]
+    list_filter = ["state"]
     list_select_related = ["tenant"]
 
 

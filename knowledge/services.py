@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
@@ -12,10 +11,16 @@ from django.db.models.functions import Now
 
 from core import enqueue
 from core.states import State
-from knowledge import chunking, full_sync, indexing, refetching, sync_queue, version
+from knowledge import copying, full_sync, holders, refetching, storing, sync_queue, version
 from knowledge.errors import PageInvalidError
-from knowledge.models import Chunk, Document, EmbeddingDeletion, FullSync, SyncItem
-from knowledge.tasks import delete_document_embeddings_task, send_due, send_full_syncs, trigger_full_sync_task
+from knowledge.models import Document, EmbeddingDeletion, FullSync, SyncItem, VersionCopy
+from knowledge.tasks import (
+    delete_document_embeddings_task,
+    send_copies,
+    send_due,
+    send_full_syncs,
+    trigger_full_sync_task,
+)
 from tenants.models import Tenant
 
 URL_MAX_BYTES = 2000  # the unique index on (tenant, url) takes 2,704 bytes a row at most
@@ -26,52 +31,30 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL refuses both
 def store_page(
     *, tenant: Tenant, url: str, title: str, language: str, content: str, fetched_at: datetime, rings: bool = True
 ) -> Document:
-    """Make the page's text searchable by words at once, and by meaning soon; return its document.
+    """Make the page's text searchable by words at once, and by meaning soon; return its document in the live version.
 
-    Unchanged text only moves ``fetched_at``. Passages that stayed the same keep their rows and vectors. Two workers
-    storing one URL take turns, and the text fetched last wins. A document whose passages were deleted on demand keeps
-    its text up to date and stays without passages (`resync_document`). Who stores many pages rings once for all, with
-    `ring_for_vectors`.
+    The versions beside that get it too (`knowledge.holders`). Unchanged text only moves ``fetched_at``. Passages that
+    stayed the same keep their rows and vectors. Two workers storing one URL take turns, and the text fetched last wins.
+    A document whose passages were deleted on demand keeps its text up to date and stays without passages
+    (`resync_document`). Who stores many pages rings once for all, with `ring_for_vectors`.
 
     Raises:
         PageInvalidError: if the URL is empty or longer than 2,000 bytes.
     """
     if not url or len(url.encode(errors="replace")) > URL_MAX_BYTES:
         raise PageInvalidError(f"A page needs a URL of at most {URL_MAX_BYTES} bytes.")
-    title = _UNSTORABLE.sub("", title).strip()[:500]
-    content = _UNSTORABLE.sub("", content)
-    content_hash = indexing.digest(indexing.INDEX_VERSION, title, content)
+    text = storing.Text(_UNSTORABLE.sub("", title).strip()[:500], language, _UNSTORABLE.sub("", content))
     with transaction.atomic():
-        text = {"title": title, "language": language, "content": content, "content_hash": content_hash}
-        document, is_new = Document.objects.select_for_update(no_key=True).get_or_create(
-            tenant_id=_live_holder(tenant), url=url, defaults={**text, "fetched_at": fetched_at}
-        )
-        if not is_new and not _update(document, text, fetched_at):
-            return document
-        _replace_chunks(document, is_new=is_new)
-        _queue(document, rings=rings)
-        version.add_change(document.tenant_id)
-    return document
-
-
-def _live_holder(tenant: Tenant) -> uuid.UUID:
-    """Return who holds the live version now: who has read a page for long may not know of a switch."""
-    holder_id: uuid.UUID | None = Tenant.objects.values_list("holder", flat=True).get(pk=tenant.pk)
-    return tenant.pk if tenant.holder_id == tenant.pk else holder_id or tenant.pk
-
-
-def _update(document: Document, text: dict[str, str], fetched_at: datetime) -> bool:
-    """Bring a known document up to date; return whether its passages have to follow."""
-    if fetched_at < document.fetched_at:
-        return False
-    document.fetched_at = fetched_at
-    if document.content_hash == text["content_hash"]:
-        document.save(update_fields=["fetched_at"])
-        return False
-    for name, value in text.items():
-        setattr(document, name, value)
-    document.save(update_fields=[*text, "fetched_at", "updated_at"])
-    return document.excluded_at is None
+        versions = holders.of_change(tenant)
+        stored = {
+            holder_id: storing.store(text, holder_id=holder_id, url=url, fetched_at=fetched_at)
+            for holder_id in versions.all
+        }
+        for document, is_anew in stored.values():
+            if is_anew:
+                _queue(document, rings=rings)
+                version.add_change(document.tenant_id)
+    return stored[versions.live][0]
 
 
 def ring_for_vectors(*, tenant: Tenant) -> None:
@@ -97,27 +80,32 @@ def read_dates(*, tenant: Tenant, urls: Iterable[str]) -> dict[str, datetime]:
     return refetching.read_dates(tenant=tenant, urls=urls)
 
 
-@transaction.atomic
-def remove_page(*, tenant: Tenant, url: str) -> bool:
-    """Forget the page with its passages and vectors; return False if there was none."""
-    _count, deleted = Document.objects.for_tenant(tenant).filter(url=url).delete()
-    if Document._meta.label not in deleted:
-        return False
-    version.add_change(tenant.knowledge_id)
-    return True
+def remove_page(*, tenant: Tenant, url: str, has_moved: bool = False) -> bool:
+    """Forget the page with its passages and vectors; return False if there was none.
+
+    One that ``has_moved`` (its text stands at another address) goes from the live version alone: those beside it may
+    not have that address.
+    """
+    return bool(_remove(tenant, [url], has_moved=has_moved))
 
 
 @transaction.atomic
-def remove_documents(*, tenant: Tenant, document_ids: Iterable[uuid.UUID]) -> int:
-    """Forget these documents of the tenant with their passages and vectors; return how many there were."""
-    ids = sorted(document_ids)
-    count = 0
-    for start in range(0, len(ids), REMOVE_BATCH):
-        batch = Document.objects.for_tenant(tenant).filter(pk__in=ids[start : start + REMOVE_BATCH])
-        count += batch.only("pk").delete()[1].get(Document._meta.label, 0)
-    if count:
-        version.add_change(tenant.knowledge_id)
-    return count
+def remove_pages(*, tenant: Tenant, urls: Iterable[str]) -> int:
+    """Forget these pages of the tenant with their passages and vectors; return how many the live version had."""
+    found = sorted(urls)
+    return sum(_remove(tenant, found[start : start + REMOVE_BATCH]) for start in range(0, len(found), REMOVE_BATCH))
+
+
+@transaction.atomic
+def _remove(tenant: Tenant, urls: list[str], *, has_moved: bool = False) -> int:
+    versions = holders.of_change(tenant)
+    changed = [versions.live] if has_moved else versions.all
+    rows = Document.objects.filter(tenant__in=changed, url__in=urls).order_by("tenant", "pk")
+    owners = dict(rows.select_for_update().values_list("pk", "tenant"))
+    Document.objects.filter(pk__in=owners).only("pk").delete()
+    for holder_id in set(owners.values()):
+        version.add_change(holder_id)
+    return list(owners.values()).count(versions.live)
 
 
 def start_full_sync(*, tenant: Tenant, batch_size: int = full_sync.BATCH_SIZE) -> FullSync:
@@ -168,16 +156,30 @@ def delete_document_embeddings(*, document: Document) -> EmbeddingDeletion:
 @transaction.atomic
 def resync_document(*, document: Document) -> SyncItem:
     """Cut the document's text into passages anew and queue their vectors; also where they were deleted on demand."""
-    document = Document.objects.select_for_update(no_key=True).get(pk=document.pk)
+    items = {twin.pk: _resync(twin) for twin in holders.twins(document)}
+    return items[document.pk]
+
+
+def _resync(document: Document) -> SyncItem:
     document.excluded_at = None
     document.save(update_fields=["excluded_at"])
     EmbeddingDeletion.objects.filter(document=document, state=State.QUEUED).update(
         state=State.FAILED, finished_at=Now()
     )
-    _replace_chunks(document)
+    storing.replace_passages(document, storing.Text(document.title, document.language, document.content))
     item = _queue(document)
     version.add_change(document.tenant_id)
     return item
+
+
+def begin_copy(*, source: Tenant, target: Tenant, is_whole: bool) -> VersionCopy:
+    """Have the source's live version copied to the target, as `copying.begin` says; in the caller's transaction.
+
+    What is changed from then on is changed in both.
+    """
+    copy = copying.begin(source=source, target=target, is_whole=is_whole)
+    transaction.on_commit(send_copies)
+    return copy
 
 
 def retry_failed(*, tenant: Tenant | None = None) -> tuple[int, int]:
@@ -189,29 +191,6 @@ def retry_failed(*, tenant: Tenant | None = None) -> tuple[int, int]:
         transaction.on_commit(partial(send_due, tenant_id=tenant_id))
         transaction.on_commit(send_full_syncs)
     return documents, runs
-
-
-def _replace_chunks(document: Document, *, is_new: bool = False) -> None:
-    """Bring the chunk rows in step with the content; a row whose text is still there keeps its vector."""
-    left = defaultdict(list)
-    for chunk in [] if is_new else document.chunks.order_by("chunk_index").defer(*Chunk.LARGE):
-        left[chunk.content_hash].append(chunk)
-    new: list[Chunk] = []
-    kept: list[Chunk] = []
-    for number, passage in enumerate(chunking.split(document.content)):
-        text = indexing.passage_text(title=document.title, heading_path=passage.heading_path, content=passage.content)
-        content_hash = indexing.digest(text)
-        same = left[content_hash]
-        chunk = same.pop(0) if same else Chunk(tenant_id=document.tenant_id, document=document)
-        (kept if chunk.pk else new).append(chunk)
-        chunk.chunk_index = number
-        chunk.heading_path, chunk.content, chunk.content_hash = passage.heading_path, passage.content, content_hash
-        chunk.search_vector, chunk.word_count = indexing.search_vector(
-            title=document.title, heading_path=passage.heading_path, content=passage.content
-        )
-    Chunk.objects.filter(pk__in=[chunk.pk for chunks in left.values() for chunk in chunks]).delete()
-    Chunk.objects.bulk_update(kept, ["chunk_index", "heading_path", "search_vector", "word_count"], batch_size=200)
-    Chunk.objects.bulk_create(new, batch_size=200)
 
 
 def _queue(document: Document, *, rings: bool = True) -> SyncItem:

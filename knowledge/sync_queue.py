@@ -18,7 +18,7 @@ from core import brownout, turns
 from core.states import State
 from core.turns import Turn
 from knowledge import embeddings, indexing, search_model, version
-from knowledge.models import Chunk, Document, Place, SyncItem
+from knowledge.models import Chunk, Document, Place, SyncItem, VersionCopy
 
 RETRY_FIRST_SECONDS = 10
 RETRY_FACTOR = 4  # 10 s, 40 s, 160 s, 640 s: an hour of outage is not survived in one go, a restart is
@@ -27,12 +27,13 @@ _MANY_WAITING = 50  # documents; a tenant with more counts as having so many
 _TAKING_LOCK = 0x73796E63  # of this module alone
 SHARED_BATCH = 2  # passages, a quarter of a second's work, after which a task looks whether others wait
 
+# A version that is only kept gets its vectors when it is live again: its model may not be in the settings any more.
 # One document of each tenant; ties in random order, so that a short limit leaves nobody out for long. Only documents of
 # tenants that are as urgent take up room: those of others, which are further behind in the broker, hold nobody up.
 _TAKE_DUE = """
     WITH tenant AS MATERIALIZED (
         SELECT id, coalesce((%(levels)s::jsonb ->> coalesce(version_of_id, id)::text)::int, 0) AS level
-        FROM tenants_tenant
+        FROM tenants_tenant WHERE version <> 'previous'
     ),
     sent AS MATERIALIZED (
         SELECT level FROM (
@@ -135,8 +136,7 @@ def work_on(item: SyncItem) -> bool:
     Raises:
         EmbeddingError: if the model fails; what was made before stays.
     """
-    customer_id = item.tenant.version_of_id or item.tenant_id
-    turn = Turn(settings.KNOWLEDGE_SYNC_SLICE_SECONDS, tenant_id=customer_id)
+    turn = Turn(settings.KNOWLEDGE_SYNC_SLICE_SECONDS, tenant_id=item.tenant.customer_id)
     with transaction.atomic():
         plan = search_model.plan(item.tenant_id)
     for place, model in plan:
@@ -186,7 +186,8 @@ _COPY = """
     UPDATE tenant_knowledge target SET {vector} = source.{vector}, {model} = source.{model}
     FROM (
         SELECT DISTINCT ON (content_hash) content_hash, {vector}, {model} FROM tenant_knowledge
-        WHERE tenant_id = %(tenant)s AND {model} = %(model)s AND {vector} IS NOT NULL AND content_hash IN (
+        WHERE tenant_id IN (SELECT id FROM tenants_tenant WHERE id = %(customer)s OR version_of_id = %(customer)s)
+            AND {model} = %(model)s AND {vector} IS NOT NULL AND content_hash IN (
             SELECT content_hash FROM tenant_knowledge
             WHERE document_id = %(document)s AND {model} <> %(model)s
         )
@@ -197,13 +198,16 @@ _COPY = """
 
 
 def _copy_known_vectors(item: SyncItem, plan: search_model.Plan, place: Place, model: str) -> None:
-    """Take the vectors of identical passages of the same tenant and model; another tenant's are never looked at."""
+    """Take the vectors of the model that any version of the tenant's has for identical passages.
+
+    Another tenant's are never looked at.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         lock_documents([item.document_id])
         if search_model.plan(item.tenant_id) == plan:
             cursor.execute(
                 _COPY.format(vector=place.vector, model=place.model),
-                {"tenant": item.tenant_id, "document": item.document_id, "model": model},
+                {"customer": item.tenant.customer_id, "document": item.document_id, "model": model},
             )
 
 
@@ -219,8 +223,8 @@ def pause(item: SyncItem) -> None:
     item.let_go(state=State.QUEUED, attempts=0, not_before=Now())
 
 
-def fail(item: SyncItem, reason: str) -> None:
-    """Try the document again later, or give up after ``KNOWLEDGE_SYNC_MAX_ATTEMPTS`` without progress."""
+def fail(item: SyncItem | VersionCopy, reason: str) -> None:
+    """Try it again later, or give up after ``KNOWLEDGE_SYNC_MAX_ATTEMPTS`` without progress."""
     delay = RETRY_FIRST_SECONDS * RETRY_FACTOR ** max(item.attempts - 1, 0)
     is_last = item.attempts >= settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS
     item.let_go(

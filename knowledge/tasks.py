@@ -9,9 +9,9 @@ from django.db.models.functions import Coalesce
 from core import enqueue, turns
 from core.jobs import has_forgotten, kept, ring_each
 from core.states import State
-from knowledge import deleting, full_sync, sync_queue, vector_index
+from knowledge import copying, deleting, full_sync, sync_queue, vector_index
 from knowledge.embeddings import EmbeddingError
-from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem
+from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem, VersionCopy
 
 SEND_LIMIT = 500
 
@@ -51,10 +51,11 @@ def process_sync_queue() -> int:
 def sweep(*, limit: int) -> int:
     """Free what was lost and send what has room; return the number of rows touched."""
     if has_forgotten("knowledge"):
-        for jobs in (SyncItem.objects, FullSync.objects):
+        for jobs in (SyncItem.objects, FullSync.objects, VersionCopy.objects):
             jobs.filter(state=State.QUEUED, sent_at__isnull=False).update(sent_at=None)
-    repaired = sync_queue.repair(limit=limit) + full_sync.repair(limit=limit)
-    return repaired + send_due(limit=limit) + send_full_syncs() + send_lost_deletions(limit=limit)
+    repaired = sum(work.repair(limit=limit) for work in (sync_queue, full_sync, copying))
+    sent = send_due(limit=limit) + send_full_syncs() + send_copies(limit=limit) + send_lost_deletions(limit=limit)
+    return repaired + sent
 
 
 @shared_task(name="knowledge.trigger_full_sync_task")
@@ -83,6 +84,23 @@ def trigger_full_sync_task(batch_size: int = full_sync.BATCH_SIZE, *, full_sync_
         raise
     finally:
         send_full_syncs()
+        send_due()
+
+
+@shared_task(name="knowledge.copy_version_task")
+def copy_version_task(*, copy_id: str) -> bool:
+    """Copy documents of the live version to another for a slice; False while there are more, or if it is not free."""
+    copy = VersionCopy.objects.claim(copy_id)
+    if copy is None:
+        return False
+    try:
+        with kept(copy):
+            return copying.work_on(copy)
+    except BaseException as exc:  # a bug, or the soft time limit: the row must not wait for its lease
+        sync_queue.fail(copy, f"{type(exc).__name__}: {exc}")
+        raise
+    finally:
+        send_copies()
         send_due()
 
 
@@ -115,6 +133,20 @@ def send_full_syncs() -> int:
     waiting = full_sync.take_due()
     sent = ring_each(waiting, ring)
     full_sync.give_back([run_id for run_id, _tenant_id, _stage in waiting[sent:]])
+    return sent
+
+
+def send_copies(*, limit: int = SEND_LIMIT) -> int:
+    """Send the copies of versions that wait; an unreachable broker leaves them due."""
+
+    def ring(copy: VersionCopy) -> bool:
+        owner = copy.tenant.customer_id
+        kwargs = {"copy_id": str(copy.pk)}
+        return enqueue.publish(copy_version_task, kwargs, tenant_id=owner, level=turns.level_of(owner))
+
+    waiting = copying.take_due(limit=limit)
+    sent = ring_each(waiting, ring)
+    copying.give_back(waiting[sent:])
     return sent
 
 

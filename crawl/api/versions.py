@@ -23,8 +23,10 @@ class VersionSerializer(serializers.Serializer):
     model = serializers.CharField(help_text="The embedding model that its searches compare by.")
     documents = serializers.IntegerField()
     chunks = serializers.IntegerField()
+    to_copy = serializers.IntegerField(help_text="Documents of the live version that are still to be copied.")
     crawls = serializers.IntegerField(help_text="Crawls that are still active.")
     waiting = serializers.IntegerField(help_text="Documents that wait for vectors.")
+    error = serializers.CharField(help_text="Why it was not copied, if it was given up: drop it then.")
     kept_until = serializers.DateTimeField(allow_null=True)
     is_ready = serializers.BooleanField()
 
@@ -46,7 +48,8 @@ class VersionViewSet(ResourceViewSet):
     @extend_schema(
         operation_id="version_prepare",
         summary="Prepare the next version of the knowledge",
-        description="Beside the live one, which goes on answering. 409 while there is one.",
+        description="In the background, beside the live one, which goes on answering; what is uploaded, changed or "
+        "deleted there from now on changes in both. 409 while there is one.",
         request=VersionInputSerializer,
         responses={202: VersionsSerializer},
     )
@@ -67,7 +70,7 @@ class VersionViewSet(ResourceViewSet):
     @extend_schema(
         operation_id="version_rollback",
         summary="Go back to the previous version",
-        description="What was live becomes the next version again.",
+        description="What was live becomes the next version again. Uploads and deletions since the switch stay.",
         request=None,
     )
     def rollback(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """What a tenant's assistant knows, and the work that keeps it in step."""
 
 from knowledge.models.documents import Chunk, Document, KnowledgeVersion, Place, Refetch
-from knowledge.models.syncing import EmbeddingDeletion, FullSync, SearchModel, Stage, SyncItem
+from knowledge.models.syncing import EmbeddingDeletion, FullSync, SearchModel, Stage, SyncItem, VersionCopy
 
 __all__ = [
     "Chunk",
@@ -14,4 +14,5 @@ __all__ = [
     "SearchModel",
     "Stage",
     "SyncItem",
+    "VersionCopy",
 ]

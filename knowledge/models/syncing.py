@@ -178,6 +178,50 @@ class FullSync(SyncJob):
         return Place.NEXT if self.changes_model else Place.NOW
 
 
+class VersionCopyQuerySet(SyncJobQuerySet):  # type: ignore[override]
+    def claim(self, copy_id: uuid.UUID | str) -> "VersionCopy | None":
+        few = self.filter(attempts__lt=settings.KNOWLEDGE_SYNC_MAX_ATTEMPTS)
+        copy: VersionCopy | None = few.take({"pk": copy_id})
+        return copy
+
+
+class VersionCopy(SyncJob):
+    """The documents of ``source``, the live version, copied into another: all, or those that no crawl would bring.
+
+    ``cursor`` is the URL of the last that is done; ``total`` and ``done`` count documents.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    source = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    is_whole = models.BooleanField()
+    total = models.PositiveIntegerField()
+    done = models.PositiveIntegerField(default=0)
+    cursor = models.CharField(max_length=2000, blank=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar = VersionCopyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("copy of a version")
+        verbose_name_plural = _("copies of versions")
+        constraints = [models.UniqueConstraint(fields=["tenant"], name="version_copy_once")]
+        indexes = [
+            models.Index(
+                fields=["not_before"],
+                name="version_copy_open",
+                condition=Q(state__in=[State.QUEUED, State.RUNNING]),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}: {self.done}/{self.total} {self.state}"
+
+    @property
+    def left(self) -> int:
+        """Return how many documents are still to come, at least one until it is over."""
+        return 0 if self.state == State.DONE else max(self.total - self.done, 1)
+
+
 class SearchModel(KnowledgeRow):
     """The embedding model whose vectors a tenant's searches compare (knowledge/search_model.py)."""
 

@@ -11,7 +11,8 @@ from django.utils import timezone
 from chat import replaying, services
 from chat.models import CachedAnswer, Message
 from core.states import State
-from knowledge import moving
+from knowledge import copying
+from knowledge.models import VersionCopy
 from knowledge.services import remove_page, store_page
 from tenants.models import Tenant
 
@@ -25,7 +26,8 @@ SPACE = "How much free disk space does the installer need?"
 def coming(tenant, site):
     """The next version: returns take longer, and nothing is said of installing."""
     holder = Tenant.objects.create(slug="acme--next", name="Acme", version_of=tenant, version="next", is_active=False)
-    moving.copy(source=tenant, target=holder, is_whole=True)
+    copy = copying.begin(source=tenant, target=holder, is_whole=True)
+    copying.work_on(VersionCopy.objects.claim(copy.pk))
     url, title, language, content = site[1]
     text = content.replace("30 days", "60 days")
     store_page(tenant=holder, url=url, title=title, language=language, content=text, fetched_at=timezone.now())

@@ -9,7 +9,7 @@ from celery import current_app
 from tests.site import Site, running_site
 
 if TYPE_CHECKING:  # the settings are not there yet when pytest reads this file
-    from crawl.models import CrawlRun
+    from crawl.models import CrawlRun, Website
     from tenants.models import Tenant
 
 Message = tuple[str, dict[str, object]]
@@ -76,3 +76,18 @@ def crawl(tenant: "Tenant", site: Site, work: Callable[..., None]) -> "Callable[
         return run
 
     return crawl_site
+
+
+@pytest.fixture
+def shop(site: Site, crawl: "Callable[..., CrawlRun]") -> "Website":
+    """A website of three pages that has been crawled."""
+    site.add_page("/", '<p>Welcome to the workshop.</p><a href="/price">Price</a><a href="/hours">Hours</a>')
+    site.add_page("/price", "<p>The lamp costs 20 euros in the shop.</p>")
+    site.add_page("/hours", "<p>The shop is open from nine to five.</p>")
+    return crawl().website
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message leaves, as if all had been sent."""
+    monkeypatch.setattr("core.enqueue.publish", lambda *_args, **_options: True)

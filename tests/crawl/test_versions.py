@@ -1,6 +1,7 @@
 """Another version of the knowledge beside the live one: prepared, switched to, and back."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 
@@ -15,28 +16,20 @@ from crawl import cleaning, services, versions
 from crawl.errors import VersionExistsError, VersionMissingError, VersionNotReadyError
 from crawl.models import CrawlRun, Page, Website
 from knowledge import tasks, version
-from knowledge.models import Chunk, Document, SearchModel, SyncItem
+from knowledge.models import Chunk, Document, SearchModel, SyncItem, VersionCopy
 from knowledge.search import search
 from knowledge.services import start_full_sync, store_page
 from tenants.models import Tenant
 from tenants.services import create_api_key
 from tests.api_client import ApiClient
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("silent")]
 
 PRICE = "What does the lamp cost?"
 
 
 @pytest.fixture
-def website(site, crawl, tenant):
-    site.add_page("/", '<p>Welcome to the workshop.</p><a href="/price">Price</a><a href="/hours">Hours</a>')
-    site.add_page("/price", "<p>The lamp costs 20 euros in the shop.</p>")
-    site.add_page("/hours", "<p>The shop is open from nine to five.</p>")
-    return crawl().website
-
-
-@pytest.fixture
-def prepare(website, site, work, tenant):
+def prepare(shop, site, work, tenant):
     """Change the site, and have its next version prepared to the end."""
 
     def prepare(**options):
@@ -44,11 +37,17 @@ def prepare(website, site, work, tenant):
         site.add_page("/new", "<p>A new lamp is sold from now on.</p>")
         site.routes.pop("/hours", None)
         holder = versions.prepare(tenant, **{"recrawl": True} | options)
+        copy(holder)
         work()
         SyncItem.objects.update(state=State.DONE)
         return holder
 
     return prepare
+
+
+def copy(holder):
+    """Have what the version begins with copied, as a worker does."""
+    tasks.copy_version_task(copy_id=str(VersionCopy.objects.get(tenant=holder).pk))
 
 
 def told(tenant, question=PRICE):
@@ -71,7 +70,7 @@ def test_the_next_version_is_read_beside_the_live_one_and_changes_nothing_of_it(
     assert versions.statuses(tenant)[1].is_ready
 
 
-def test_the_switch_is_one_action_and_so_is_the_way_back(prepare, tenant, website):
+def test_the_switch_is_one_action_and_so_is_the_way_back(prepare, tenant, shop):
     prepare()
     before = query_cache.slot(tenant=tenant, question=PRICE, model="")
 
@@ -86,20 +85,20 @@ def test_the_switch_is_one_action_and_so_is_the_way_back(prepare, tenant, websit
 
     versions.switch(tenant)
     assert "25 euros" in told(tenant)
-    assert list(Website.objects.for_tenant(tenant)) == [website], "its id is still the one that the customer knows"
+    assert list(Website.objects.for_tenant(tenant)) == [shop], "its id is still the one that the customer knows"
 
 
 def test_pages_know_their_documents_of_the_live_version_and_are_read_whole_by_the_next_crawl(
-    prepare, tenant, website, work, site
+    prepare, tenant, shop, work, site
 ):
     prepare()
     versions.switch(tenant)
 
-    pages = {page.url.rpartition("/")[2]: page for page in Page.objects.filter(website=website)}
+    pages = {page.url.rpartition("/")[2]: page for page in Page.objects.filter(website=shop)}
     assert {path for path, page in pages.items() if page.document_id} == {"", "new", "price"}
     assert {page.tenant_id for page in pages.values()} == {tenant.pk}
     site.requests.clear()
-    run = services.start_crawl(website=website)
+    run = services.start_crawl(website=shop)
     work()
     run.refresh_from_db()
     assert run.state == State.DONE
@@ -107,13 +106,14 @@ def test_pages_know_their_documents_of_the_live_version_and_are_read_whole_by_th
     assert urls(tenant) == ["", "new", "price"]
 
 
-def test_a_change_of_the_model_copies_the_texts_and_queues_the_vectors_that_are_missing(website, tenant, monkeypatch):
+def test_a_change_of_the_model_copies_the_texts_and_queues_the_vectors_that_are_missing(shop, tenant, monkeypatch):
     SearchModel.objects.update_or_create(tenant=tenant, defaults={"model": "old/1"})
     Chunk.objects.for_tenant(tenant).update(embedding=[1.0, 0.0], embedding_model="old/1")
     SyncItem.objects.update(state=State.DONE)
     monkeypatch.setattr("knowledge.embeddings.model_id", lambda: "new/1")
 
     holder = versions.prepare(tenant, recrawl=False)
+    copy(holder)
 
     live, coming = versions.statuses(tenant)
     assert urls(holder) == urls(tenant)
@@ -125,11 +125,12 @@ def test_a_change_of_the_model_copies_the_texts_and_queues_the_vectors_that_are_
     assert Chunk.objects.for_tenant(holder).filter(search_vector=None).count() == 0
 
 
-def test_vectors_of_the_same_model_are_copied(website, tenant, monkeypatch):
+def test_vectors_of_the_same_model_are_copied(shop, tenant, monkeypatch):
     monkeypatch.setattr("knowledge.embeddings.model_id", lambda: "same/1")
     Chunk.objects.for_tenant(tenant).update(embedding=[1.0, 0.0], embedding_model="same/1")
 
     holder = versions.prepare(tenant, recrawl=False)
+    copy(holder)
 
     assert Chunk.objects.for_tenant(holder).filter(embedding_model="same/1", embedding__isnull=False).count() == 3
     assert versions.statuses(tenant)[1].is_ready
@@ -184,11 +185,11 @@ def test_the_previous_version_is_kept_for_its_days(prepare, tenant, settings):
     assert [status.version for status in versions.statuses(tenant)] == ["live"]
 
 
-def test_version_after_version_takes_over_and_the_customer_can_be_deleted(prepare, tenant, site, website, work):
+def test_version_after_version_takes_over_and_the_customer_can_be_deleted(prepare, tenant, site, shop, work):
     for price in ("25", "30", "35"):
         prepare()
         site.add_page("/price", f"<p>The lamp costs {price} euros in the shop.</p>")
-        services.start_crawl(website=website)
+        services.start_crawl(website=shop)
         versions.switch(tenant)
         work()
         assert f"{price} euros" in told(tenant), "crawls go on in the live version"
@@ -242,3 +243,38 @@ def test_over_http_and_on_the_command_line(prepare, tenant):
     assert [row["version"] for row in json.loads(out.getvalue())["versions"]] == ["live", "next"]
     with pytest.raises(CommandError, match="There is no tenant"):
         call_command("versions", "status", "--tenant", "acme--next", stdout=out)
+
+
+def test_the_command_follows_what_the_workers_do_until_it_is_ready(shop, tenant, monkeypatch):
+    def a_moment_later(_seconds):
+        copy(tenant.find_version(versions.NEXT))
+        SyncItem.objects.update(state=State.DONE)
+
+    monkeypatch.setattr("crawl.management.commands.versions.time.sleep", a_moment_later)
+    monkeypatch.setattr("crawl.management.commands.versions.LINE_SECONDS", 0)
+    out, err = StringIO(), StringIO()
+    call_command("versions", "prepare", "--copy", "--wait", "--tenant", "acme", stdout=out, stderr=err)
+
+    assert "still to come: 3 documents to be copied" in err.getvalue()
+    assert "next: 3 documents" in out.getvalue()
+    assert "still to come" not in out.getvalue()
+
+
+def test_until_all_is_copied_the_switch_says_what_is_still_to_come_and_after_a_failure_what_to_do(shop, tenant):
+    holder = versions.prepare(tenant, recrawl=False)
+    with pytest.raises(VersionNotReadyError, match="not ready: 3 documents to be copied"):
+        versions.switch(tenant)
+
+    VersionCopy.objects.update(state=State.FAILED, error="The disk is full.")
+    with pytest.raises(VersionNotReadyError, match=r"drop it\. The disk is full\."):
+        versions.switch(tenant)
+    versions.drop(holder)
+    assert not VersionCopy.objects.exists()
+
+
+@pytest.mark.parametrize(("documents", "waiting", "is_ready"), [(99, 1, False), (200, 2, True), (200, 3, False)])
+def test_a_few_documents_of_a_large_version_may_lack_vectors_since_crawls_of_the_live_one_go_on(
+    shop, tenant, documents, waiting, is_ready
+):
+    live = versions.statuses(tenant)[0]
+    assert replace(live, documents=documents, waiting=waiting).is_ready == is_ready

@@ -11,6 +11,7 @@ from knowledge import services
 from knowledge.errors import PageInvalidError
 from knowledge.models import Chunk, Document, SyncItem
 from tenants.services import create_tenant
+from tests.sessions import at_once
 
 URL = "https://example.com/page"
 LONG = "\n\n".join(
@@ -50,7 +51,7 @@ def test_unchanged_content_only_moves_the_time(store, tenant, sent, django_asser
     sent.clear()
 
     later = timezone.now() + timedelta(hours=1)
-    with django_assert_num_queries(5):  # begin, whose version is live, find and lock, update, commit
+    with django_assert_num_queries(6):  # begin, keep new versions out, which there are, find and lock, update, commit
         again = store(tenant, URL, LONG, at=later)
 
     assert (again.pk, again.fetched_at) == (document.pk, later)
@@ -125,33 +126,20 @@ def test_remove_page_forgets_the_page_of_this_tenant_alone(store, tenant, strang
 
 def test_workers_storing_one_url_at_once_leave_one_document_with_one_texts_passages(transactional_db, sent):
     tenant = create_tenant(slug="acme")
-    start = threading.Barrier(4)
-    errors: list[Exception] = []
 
     def work(number: int) -> None:
-        try:
-            start.wait()
-            for turn in range(5):
-                services.store_page(
-                    tenant=tenant,
-                    url=URL,
-                    title="",
-                    language="en",
-                    content=LONG.replace("apples", f"apples{number}{turn}"),
-                    fetched_at=timezone.now(),
-                )
-        except Exception as exc:
-            errors.append(exc)
-        finally:
-            connection.close()
+        for turn in range(5):
+            services.store_page(
+                tenant=tenant,
+                url=URL,
+                title="",
+                language="en",
+                content=LONG.replace("apples", f"apples{number}{turn}"),
+                fetched_at=timezone.now(),
+            )
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, work)
 
-    assert errors == []
     document = Document.objects.get()
     assert [chunk.chunk_index for chunk in chunks(document)] == [0, 1, 2]
     assert all(chunk.content in document.content for chunk in chunks(document))
