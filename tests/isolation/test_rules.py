@@ -81,7 +81,7 @@ def test_no_task_is_rate_limited_or_prioritised_or_retried_much_later(name):
     task = TASKS[name]
 
     assert task.rate_limit is None
-    assert task.priority is None
+    assert task.priority == app.conf.task_default_priority, "it is none of its own"
     assert not getattr(task, "autoretry_for", ()) or task.retry_backoff_max <= MAX_COUNTDOWN_SECONDS
 
 
