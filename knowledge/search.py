@@ -4,12 +4,13 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
-from knowledge import embeddings, search_model, text_search, vector_search
+from knowledge import beside, embeddings, search_model, text_search, vector_search
 from knowledge.embeddings import EmbeddingError
 from knowledge.text import distinct_words, words
 from tenants.models import Tenant
@@ -64,12 +65,16 @@ def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
     Works on words alone where vectors are still missing or the embedding model fails.
     """
     terms = list(dict.fromkeys(words(query)))[:QUERY_WORDS_MAX]
-    hits = text_search.find(tenant=tenant, terms=terms)
-    if not hits.chunks:
-        return []
-    model = search_model.of(tenant)
-    vector = _vector_of(query, model)
-    near = vector_search.nearest(tenant=tenant, vector=vector, model=model, chunks=hits.chunks) if vector else {}
+    find = partial(text_search.find, tenant=tenant, terms=terms)
+    if chunks := text_search.known_size(tenant):
+        found_by_words = beside.start(find)  # takes longer than the vectors do, and as long as embedding the question
+        vector, model, near = _by_meaning(tenant, query, chunks)
+        hits = found_by_words()
+    else:
+        hits = find()
+        if not hits.chunks:
+            return []
+        vector, model, near = _by_meaning(tenant, query, hits.chunks)
     scores = fuse(hits.scores, near)
     wanted = {*[*scores][: limit + SPARE], *[*hits.scores][:limit]}
     found = _read(tenant, wanted, vector, model)
@@ -99,6 +104,14 @@ def fuse(
     for chunk_id in unembedded:
         scores[chunk_id] *= 2
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _by_meaning(tenant: Tenant, query: str, chunks: int) -> tuple[list[float] | None, str, dict[int, float]]:
+    """Return the question's vector, whose model that is, and the cosine of the passages nearest to it."""
+    model = search_model.of(tenant)
+    vector = _vector_of(query, model)
+    near = vector_search.nearest(tenant=tenant, vector=vector, model=model, chunks=chunks) if vector else {}
+    return vector, model, near
 
 
 def _vector_of(query: str, model: str) -> list[float] | None:
@@ -132,7 +145,7 @@ class _Row(NamedTuple):
 
 
 def _read(tenant: Tenant, chunk_ids: Collection[int], vector: list[float] | None, model: str) -> list[_Row]:
-    asked = {
+    asked: dict[str, Any] = {
         "tenant": tenant.knowledge_id,
         "ids": list(chunk_ids),
         "vector": vector_search.written(vector) if vector else None,

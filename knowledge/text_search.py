@@ -126,6 +126,12 @@ def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
     return WordHits(scores(found, idf), idf, chunks)
 
 
+def known_size(tenant: Tenant) -> int | None:
+    """Return about how many passages a large tenant has that was asked about lately, None of any other."""
+    known = samples.get(str(tenant.knowledge_id))
+    return known.chunks if known else None
+
+
 def _find_in_large(tenant: str, terms: list[str], sample: Sample) -> WordHits:
     frequency = sample.frequencies(tenant, terms)
     idf = {term: idf_of(sample.chunks, frequency[term]) for term in terms}
