@@ -40,7 +40,7 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": str(MAX_CONNECTIONS),
-            "shared_buffers": "128MB",
+            "shared_buffers": "512MB",  # taken as it fills; what lies outside costs a large tenant's search 3 ms of CPU
             "fsync": "on",
             "timezone": "UTC",
         }
