@@ -24,7 +24,7 @@ LIMIT = 200
 def sweep(*, limit: int = LIMIT) -> int:
     """Close messages that used up their attempts, ring again for those nobody heard; return how many of both."""
     if has_forgotten("chat"):
-        Message.objects.filter(state=State.QUEUED).update(sent_at=None)
+        Message.objects.free().update(sent_at=None)
     return close_worn_out(limit=limit) + ring_again(limit=limit)
 
 

@@ -1,14 +1,15 @@
 """Ending the claims of processes that died, so that their jobs need not wait for the ends of the leases.
 
-A lock that is gone is a hint and no more. A process that lives although its session ended takes the lock again; if it
-is too late it is fenced by the tokens, like any other that lost its leases. Where nothing is shown, as behind a pooler,
-the leases alone tell (docs/adr/0006-dead-processes.md).
+A lock that is gone is a hint and no more: a process that lives although its session ended is fenced by the tokens, like
+any other that lost its leases. Where nothing is shown, as behind a pooler, the leases alone tell
+(docs/adr/0006-dead-processes.md).
 """
 
 import structlog
 from django.apps import apps
 
 from core.jobs import presence
+from core.jobs.forgetting import forget
 from core.jobs.rows import Job, JobQuerySet
 from core.postgres import lasting
 
@@ -21,28 +22,29 @@ class Watch:
     def __init__(self) -> None:
         self._session = 0
         self._present: set[int] = set()
-        self._missed: set[int] = set()
 
     def look(self, session: int, present: set[int]) -> set[int]:
-        """Return those missed at two looks in a row: one that merely lost its session is back by then.
+        """Return those who are there no more.
 
-        Once the session that looks is another, the server has been restarted, and nobody is missed yet.
+        Once the session that looks is another, the server has been restarted and all locks with it: nobody is missed.
         """
-        if session != self._session:
-            self._session, self._present, self._missed = session, present, set()
-            return set()
-        missed = self._present - present
-        dead = missed & self._missed
-        self._present, self._missed = (self._present | present) - dead, missed - dead
-        return dead
+        missed = self._present - present if session == self._session else set()
+        self._session, self._present = session, present
+        return missed
 
 
 _watch = Watch()
 
 
 def sweep() -> int:
-    """Hand on the jobs of the processes that are gone; return how many."""
-    return sum(_hand_on_jobs_of(number) for number in _watch.look(*lasting.held(presence.LOCKS)))
+    """Hand on the jobs of the processes that are gone; return how many.
+
+    They may also have died with messages in their hands whose jobs they had not claimed yet.
+    """
+    dead = _watch.look(*lasting.held(presence.LOCKS))
+    if dead:
+        forget()
+    return sum(map(_hand_on_jobs_of, dead))
 
 
 def _hand_on_jobs_of(number: int) -> int:

@@ -23,7 +23,7 @@ def has_forgotten(who: str) -> bool:
 
 @signals.worker_ready.connect
 def forget(**_kwargs: Any) -> None:
-    """Take the marks away: whoever ran before this worker may have died with messages in its hands."""
+    """Take the marks away: a worker that died, or ran before this one, may have had messages in its hands."""
     try:
         client().delete(MARKS)
     except (RedisError, OSError):

@@ -42,17 +42,20 @@ class LastingLock:
     def is_held(self) -> bool:
         """Tell whether the lock is held, taking it (again) where it is not; asks the server nothing if it is."""
         with self._opening:
-            if self._session is not None and (self._session.closed or not is_usable(self._session)):
-                self._close()
-            if self._session is None and time.monotonic() >= self._may_try_at:
-                self._open()
-            return self._session is not None
+            is_held = self._session is not None and not self._session.closed and is_usable(self._session)
+            if not is_held and time.monotonic() >= self._may_try_at:
+                before, self._session = self._session, self._open()
+                if before is not None:  # only now: the server may merely have said something
+                    before.close()
+                is_held = self._session is not None
+            return is_held
 
     def release(self) -> None:
         with self._opening:
             self._close()
 
-    def _open(self) -> None:
+    def _open(self) -> Any:
+        """Return a new session that holds the lock, or None."""
         try:
             session = psycopg2.connect(**connection.get_connection_params() | {"application_name": APPLICATION_NAME})
             session.autocommit = True
@@ -62,12 +65,12 @@ class LastingLock:
         except psycopg2.Error as exc:
             self._may_try_at = time.monotonic() + RETRY_SECONDS
             log.warning("no session for a lasting lock", error=repr(exc), retry_seconds=RETRY_SECONDS)
-            return
+            return None
         if is_taken:
-            self._session = session
-        else:  # a pooler stays one
-            session.close()
-            self._may_try_at = float("inf")
+            return session
+        session.close()
+        self._may_try_at = float("inf")  # a pooler stays one
+        return None
 
     def _close(self) -> None:
         if self._session is not None:

@@ -52,7 +52,7 @@ def claiming(tenant, rung):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.slow
-def test_the_questions_of_a_killed_process_are_rung_for_once_it_was_missed_twice(claiming, rung):
+def test_the_questions_of_a_killed_process_are_rung_for_once_it_is_missed(claiming, rung, redis_client):
     has_forgotten("chat")
     rung.clear()
     deaths.sweep()
@@ -61,8 +61,8 @@ def test_the_questions_of_a_killed_process_are_rung_for_once_it_was_missed_twice
 
     os.kill(claiming.pid, signal.SIGKILL)
     wait_until(lambda: present() < before)
-    assert deaths.sweep() == 0
     assert deaths.sweep() == 1
+    assert has_forgotten("chat"), "others may have been in its hands, not yet claimed"
     assert sweeping.sweep() == 1
 
     message = Message.objects.get()
@@ -79,7 +79,7 @@ def test_a_living_process_that_lost_its_session_takes_its_lock_again_and_keeps_i
         end_presence_sessions()
         wait_until(lambda: number in present())
 
-        assert [deaths.sweep() for _ in range(3)] == [0, 0, 0]
+        assert deaths.sweep() == 0
         assert Message.objects.leased().filter(pk=claimed.pk).exists()
 
 
@@ -122,14 +122,13 @@ def test_each_kind_of_job_can_be_handed_on():
 @pytest.mark.parametrize(
     ("looks", "dead"),
     [
-        ([{ONE, TWO}, {TWO}, {TWO}], {ONE}),
-        ([{ONE, TWO}, {TWO}, {ONE, TWO}, {TWO}], set()),
-        ([{ONE}, {ONE, TWO}, {ONE}, {ONE}], {TWO}),
+        ([{ONE, TWO}, {TWO}], {ONE}),
+        ([{ONE}, {ONE, TWO}, {ONE}], {TWO}),
         ([{TWO}, {TWO}], set()),
     ],
-    ids=["missed twice", "back in time", "came later", "never seen"],
+    ids=["there at first", "came later", "never seen"],
 )
-def test_only_who_was_seen_and_is_missed_twice_is_dead(looks, dead):
+def test_only_who_was_seen_and_is_missed_is_dead(looks, dead):
     watch = Watch()
     assert set().union(*(watch.look(7, present) for present in looks)) == dead
 
@@ -141,5 +140,4 @@ def test_after_a_restart_of_the_server_nobody_is_missed():
 
 def test_the_dead_are_told_of_once():
     watch = Watch()
-    looks = [watch.look(7, present) for present in ({ONE}, set(), set(), set())]
-    assert looks == [set(), set(), {ONE}, set()]
+    assert [watch.look(7, present) for present in ({ONE}, set(), set())] == [set(), {ONE}, set()]
