@@ -2,10 +2,8 @@
 
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection
 from redis import ConnectionError as RedisConnectionError
 
 from chat import admission, services, stream, tasks
@@ -14,6 +12,7 @@ from chat.errors import ConversationNotFoundError, TooBusyError
 from chat.models import Message
 from core.redis import client
 from tenants import services as tenants
+from tests.sessions import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -146,12 +145,9 @@ def test_of_twenty_that_ask_at_once_exactly_as_many_pass_as_may(tenant, rung):
             ask(tenant, number)
         except TooBusyError:
             return False
-        finally:
-            connection.close()
         return True
 
-    with ThreadPoolExecutor(20) as pool:
-        assert sum(pool.map(asked, range(20))) == 3
+    assert sum(at_once(20, asked)) == 3
 
 
 def test_without_redis_every_question_is_taken(tenant, rung, monkeypatch):

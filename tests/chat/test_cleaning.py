@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from chat import cleaning, query_cache, services, tasks
@@ -18,6 +18,7 @@ from core.schedules import SCHEDULES
 from knowledge import version
 from tenants import services as tenants
 from tenants.models import Tenant
+from tests.sessions import in_own_session
 from tests.workers import running_worker, wait_until
 
 pytestmark = pytest.mark.django_db
@@ -235,11 +236,9 @@ def test_a_conversation_in_which_somebody_asks_at_this_moment_is_not_erased(tena
     conversation = talk(tenant, silent_days=9, archived_days=9)
     Conversation.objects.update(end_user=end_user)
 
+    @in_own_session
     def clean():
-        try:
-            return cleaning.erase_conversations(10)
-        finally:
-            connection.close()
+        return cleaning.erase_conversations(10)
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from chat import query_cache, services, stream, tasks
@@ -18,6 +17,7 @@ from knowledge.models import Chunk
 from knowledge.services import remove_page, store_page
 from tenants import services as tenants
 from tenants.models import WebhookEvent
+from tests.sessions import in_own_session
 
 # Committed for real: the thread that keeps leases has a session of its own, and gives up a row that it cannot see.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -306,11 +306,9 @@ def test_the_search_is_spared_by_a_hit(tenant, known, monkeypatch):
 def test_many_at_once_keep_one_answer(tenant, known):
     messages = [services.ask(tenant=tenant, question=QUESTION, user_id=f"u{number}") for number in range(12)]
 
+    @in_own_session
     def answer(message):
-        try:
-            tasks.answer_message_task(message_id=str(message.pk))
-        finally:
-            connection.close()
+        tasks.answer_message_task(message_id=str(message.pk))
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(answer, messages))

@@ -1,9 +1,7 @@
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from celery import signals
-from django.db import connection
 from django.utils import timezone
 
 from chat import services, sweeping, tasks
@@ -12,6 +10,7 @@ from core.jobs import CLAIMS_MAX, has_forgotten
 from core.redis import client
 from core.states import State
 from tests.chat.model_server import running_model_server
+from tests.sessions import at_once
 from tests.workers import running_worker, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -167,14 +166,7 @@ def test_two_sweepers_do_not_ring_twice(tenant, rung):
     Message.objects.update(created_at=ago(10), sent_at=ago(10))
     rung.clear()
 
-    def sweep(_n):
-        try:
-            return sweeping.sweep()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(sweep, range(2)))
+    at_once(2, lambda _number: sweeping.sweep())
 
     assert len(rung) == len(set(rung)) == 30
 

@@ -12,6 +12,7 @@ from chat.models import Message
 from core import jobs
 from core.jobs import CLAIMS_MAX
 from core.states import State
+from tests.sessions import at_once, in_own_session
 from tests.workers import running_worker, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,14 +20,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def ask(tenant, question="Within how many days can I return an item?"):
     return services.ask(tenant=tenant, question=question, user_id="u1")
-
-
-def in_thread(function, *args, **kwargs):
-    """Run as a worker's thread does: with a session of its own, closed afterwards."""
-    try:
-        return function(*args, **kwargs)
-    finally:
-        connection.close()
 
 
 def sessions():
@@ -53,8 +46,7 @@ def test_twenty_deliveries_of_one_message_give_one_answer(tenant, site, rung, us
     use_model("good")
     message = ask(tenant)
 
-    with ThreadPoolExecutor(20) as pool:
-        list(pool.map(lambda _n: in_thread(tasks.answer_message_task, message_id=str(message.pk)), range(20)))
+    at_once(20, lambda _number: tasks.answer_message_task(message_id=str(message.pk)))
 
     message.refresh_from_db()
     assert (message.state, message.attempt, model_server.calls) == (State.DONE, 1, 1)
@@ -101,7 +93,7 @@ def test_parallel_claims_do_not_overdraw_a_tenants_room(tenant, rung, settings):
     messages = [ask(tenant, f"Question {n}?") for n in range(12)]
 
     with ThreadPoolExecutor(12) as pool:
-        claimed = list(pool.map(lambda message: in_thread(Message.objects.claim, message.pk), messages))
+        claimed = list(pool.map(in_own_session(lambda message: Message.objects.claim(message.pk)), messages))
 
     assert sum(message is not None for message in claimed) == 3
     assert Message.objects.held().count() == 9
@@ -159,7 +151,7 @@ def test_a_bug_closes_the_row_and_surfaces(tenant, rung, monkeypatch):
 def test_stop_in_mid_stream_keeps_the_text_so_far(tenant, site, rung, use_model, model_server):
     use_model("waits")
     message = ask(tenant)
-    thread = threading.Thread(target=in_thread, args=[tasks.answer_message_task], kwargs={"message_id": message.pk})
+    thread = threading.Thread(target=in_own_session(lambda: tasks.answer_message_task(message_id=message.pk)))
     thread.start()
     wait_until(lambda: model_server.calls and Message.objects.get().state == State.RUNNING)
     wait_until(lambda: "So far" in streamed(message))

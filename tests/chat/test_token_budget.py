@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from chat import services, tasks, token_budget
@@ -16,6 +15,7 @@ from knowledge.services import store_page
 from tenants.models import TokenDay
 from tenants.services import usage_by_day
 from tests.chat.test_citing import passage
+from tests.sessions import in_own_session
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("rung", "site")]
 
@@ -132,11 +132,9 @@ def test_answers_at_the_same_time_never_reserve_more_than_the_day_has(tenant, se
     tenant.save()
     messages = [services.ask(tenant=tenant, question=QUESTION, user_id="u") for _number in range(20)]
 
+    @in_own_session
     def reserve(message):
-        try:
-            return token_budget.reserve(message, prompt_tokens=150, note="")
-        finally:
-            connection.close()
+        return token_budget.reserve(message, prompt_tokens=150, note="")
 
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(reserve, messages))

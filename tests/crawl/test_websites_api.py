@@ -15,6 +15,7 @@ from knowledge.models import Chunk, Document
 from knowledge.services import store_page
 from tenants.services import create_api_key, create_tenant
 from tests.api_client import ApiClient, ids, pointers
+from tests.sessions import in_own_session
 from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -202,16 +203,6 @@ def test_a_page_that_is_being_stored_while_its_website_goes_leaves_no_document(w
 
     assert not Website.objects.exists()
     assert not Document.objects.exists()
-
-
-def in_own_session(function):
-    def run(*args):
-        try:
-            return function(*args)
-        finally:
-            connection.close()
-
-    return run
 
 
 def waiting_for_locks():

@@ -1,11 +1,8 @@
 """A full sync's life: slices, claims, messages, ends."""
 
-import threading
-import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
 
 from core.states import State
@@ -16,6 +13,7 @@ from tasks_api.models import TaskRun
 from tasks_api.revoking import revoke
 from tenants.services import create_tenant
 from tests.knowledge.full_syncs import begin, change_model, complete, models, step
+from tests.sessions import at_once
 
 
 def test_a_dead_workers_run_goes_on_at_its_cursor_and_the_dead_one_changes_nothing_more(
@@ -53,22 +51,8 @@ def test_only_one_of_two_workers_gets_a_slice(learn, tenant, embedder):
 
 def test_asking_twice_gives_the_same_run_also_at_the_same_moment(transactional_db, embedder, bells):
     tenant = create_tenant(slug="acme")
-    start = threading.Barrier(4)
-    given: list[uuid.UUID] = []
 
-    def ask() -> None:
-        start.wait()
-        given.append(begin(tenant).pk)
-        connection.close()
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(given) == 4
-    assert len(set(given)) == 1
+    assert len(set(at_once(4, lambda _number: begin(tenant).pk))) == 1
 
 
 def test_without_a_change_of_the_model_every_vector_is_made_again_in_its_place(learn, tenant, embedder):

@@ -1,15 +1,14 @@
 import logging
 import random
-import threading
 
 import pytest
-from django.db import connection
 
 from knowledge import tasks
 from knowledge.errors import EmbeddingUnavailableError
 from knowledge.models import Chunk, Document
 from knowledge.search import fuse, search
 from tenants.services import create_tenant
+from tests.sessions import at_once
 
 URL = "https://example.com/"
 
@@ -254,22 +253,14 @@ def brute_force(tenant, vector: list[float]) -> list[int]:
 def test_searches_of_many_tenants_at_once_do_not_mix(transactional_db, embedder):
     tenants = [make_tenant(f"t{n}", [f"canary{n} shared words"], [[float(n + 1)] * 8]) for n in range(6)]
     foreign: list[str] = []
-    start = threading.Barrier(4)
 
     def ask(seed: int) -> None:
         chance = random.Random(seed)
-        start.wait()
         for _turn in range(40):
             tenant = chance.choice(tenants)
             foreign.extend(p.url for p in search(tenant=tenant, query="shared canary") if tenant.slug not in p.url)
-        connection.close()
 
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
+    at_once(4, ask)
     assert foreign == []
 
 

@@ -1,10 +1,9 @@
-import threading
 from datetime import timedelta
+from itertools import chain
 
 import pytest
 from celery import current_app
 from django.conf import settings as django_settings
-from django.db import connection
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
@@ -14,6 +13,7 @@ from knowledge import sweeping, sync_queue, tasks
 from knowledge.errors import EmbeddingUnavailableError
 from knowledge.models import Chunk, SyncItem
 from tenants.services import create_tenant
+from tests.sessions import at_once
 
 URL = "https://example.com/"
 
@@ -311,21 +311,9 @@ def test_two_sweepers_send_each_row_once(transactional_db, store, monkeypatch, s
     for n in range(60):
         store(tenant, f"{URL}{n}", f"text {n}")
     SyncItem.objects.update(sent_at=None)
-    taken: list[object] = []
-    start = threading.Barrier(4)
 
-    def sweep() -> None:
-        start.wait()
-        for _turn in range(10):
-            taken.extend(sync_queue.take_due(limit=5))
-        connection.close()
-
-    threads = [threading.Thread(target=sweep) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    taken.extend(sync_queue.take_due(limit=100))
+    parts = at_once(4, lambda _number: [row for _turn in range(10) for row in sync_queue.take_due(limit=5)])
+    taken = [*chain(*parts), *sync_queue.take_due(limit=100)]
 
     assert len(taken) == len(set(taken)) == 60
 

@@ -1,17 +1,17 @@
 """Daily limits: exactly as many questions as allowed, in the tenant's own day, given back once when one fails."""
 
-import threading
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.db import connection, transaction
+from django.db import transaction
 
 from tenants import services, tasks
 from tenants.errors import DailyLimitReachedError
 from tenants.models import DailyCounter, EndUser, LimitReset, Tenant, UsageEntry
+from tests.sessions import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -45,23 +45,16 @@ def used(tenant, end_user):
 def test_exactly_the_limit_passes_of_many_parallel_questions(tenant, end_user, whose):
     limit(tenant, **{whose: 60})
     outcomes: Counter[str] = Counter()
-    barrier = threading.Barrier(20)
 
-    def run():
-        barrier.wait()
+    def run(_number):
         for _ in range(10):
             try:
                 ask(tenant, end_user)
                 outcomes["passed"] += 1
             except DailyLimitReachedError:
                 outcomes["refused"] += 1
-        connection.close()
 
-    threads = [threading.Thread(target=run) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(20, run)
 
     assert outcomes == {"passed": 60, "refused": 140}
     assert UsageEntry.objects.count() == 60

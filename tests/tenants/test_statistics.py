@@ -1,18 +1,17 @@
 """Figures that cannot drift, hourly reports, and tiers that follow from them."""
 
-import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.db import connection
 from django.utils import timezone
 
 from tenants import services, statistics, sweeping, tasks
 from tenants.errors import TierInvalidError, TierNotFoundError
 from tenants.models import EndUser, EndUserDay, EndUserStatistics, TierChange, UsageEntry, UsageHour, WebhookEvent
 from tenants.services import usage
+from tests.sessions import at_once
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -67,18 +66,12 @@ def test_statistics_count_every_question_once_by_outcome_and_day(tenant, end_use
 
 @pytest.mark.django_db(transaction=True)
 def test_statistics_do_not_drift_when_many_count_at_once_while_questions_come_in(tenant, end_user):
-    def run():
+    def run(_number):
         for _ in range(8):
             question(tenant, end_user)
             tasks.update_user_statistics(end_user_id=str(end_user.pk))
-        connection.close()
 
-    threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
+    at_once(8, run)
     tasks.update_user_statistics(end_user_id=str(end_user.pk))
     assert EndUserStatistics.objects.get().questions == EndUserDay.objects.get().questions == 64
 
