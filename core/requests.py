@@ -7,7 +7,6 @@ way (docs/http-conventions.md).
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -25,8 +24,6 @@ from structlog.contextvars import (
 HEADER = "X-Request-Id"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{8,64}")
 CARRIED = ("request_id", "tenant_id")  # from the context into messages, and back
-
-GetResponse = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 def request_id() -> str:

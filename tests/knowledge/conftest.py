@@ -30,13 +30,16 @@ def stranger(db: None) -> "Tenant":
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The document ids for which a message left, in order."""
-    from knowledge import tasks
+    return _rung_for(monkeypatch, "sync_embeddings_task", "document_id")
 
-    ids: list[str] = []
+
+def _rung_for(monkeypatch: pytest.MonkeyPatch, task: str, argument: str) -> list[str]:
+    """Collect that argument of each message that the task would get."""
+    values: list[str] = []
     monkeypatch.setattr(
-        tasks.sync_embeddings_task, "apply_async", lambda *, kwargs, **_options: ids.append(kwargs["document_id"])
+        f"knowledge.tasks.{task}.apply_async", lambda *, kwargs, **_options: values.append(kwargs[argument])
     )
-    return ids
+    return values
 
 
 @pytest.fixture
@@ -58,13 +61,7 @@ def store(sent: list[str], django_capture_on_commit_callbacks: Any) -> "Callable
 @pytest.fixture
 def bells(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The full syncs for which a message left, in order."""
-    from knowledge import tasks
-
-    ids: list[str] = []
-    monkeypatch.setattr(
-        tasks.trigger_full_sync_task, "apply_async", lambda *, kwargs, **_options: ids.append(kwargs["full_sync_id"])
-    )
-    return ids
+    return _rung_for(monkeypatch, "trigger_full_sync_task", "full_sync_id")
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db
 
-RETRY_DAYS = timedelta(days=4)
-
 
 # --- Trying again ------------------------------------------------------------------------------------
 def test_a_failing_delivery_is_tried_at_least_8_times_over_at_least_72_hours_with_one_id(endpoint, receiver, emit):
