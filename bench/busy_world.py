@@ -10,7 +10,6 @@ from bench.world import PYTHON, World, answers
 from core.embedded import ports
 from knowledge.embeddings import embed_query
 from knowledge.models import Chunk
-from tenants.services import create_api_key, create_tenant
 
 SERVICES = ("web", "celery_ai", "celery_worker", "sweeper")
 VECTORS_SECONDS = 120
@@ -60,9 +59,7 @@ class BusyWorld:
 
     def __init__(self, here: World, *, slow_seconds: int = 60, **environ: str) -> None:
         self.here = here
-        tenant = create_tenant(slug="bench")
-        material.store(tenant)
-        _key, key = create_api_key(tenant=tenant, name="bench")
+        _tenant, key = material.make_tenant()
         self._keys = [key]
         self._asked = 0
         model = self._start_model(slow_seconds)

@@ -22,7 +22,6 @@ from core.embedded import ports
 from core.redis import client
 from knowledge.models import Chunk
 from tasks_api.models import TaskRun, TaskState
-from tenants.services import create_api_key, create_tenant
 
 PER_SECOND = 4.0
 FILL_SECONDS = 150
@@ -62,9 +61,7 @@ def main(here: World) -> None:
     if asked.levels:
         plan = replace(plan, levels=asked.levels, single_levels=())
     machine = figures.machine()
-    tenant = create_tenant(slug="bench")
-    _key, key = create_api_key(tenant=tenant, name="bench")
-    material.store(tenant)
+    _tenant, key = material.make_tenant()
     port = ports.find_free()
     here.start("site", [PYTHON, "-m", "uvicorn", "bench.site:application", "--host", "0.0.0.0",  # noqa: S104
                         "--port", str(port), "--log-level", "warning"],

@@ -28,7 +28,6 @@ from core.states import OPEN_STATES
 from crawl import services as crawling
 from crawl.models import CrawlRun, Page
 from knowledge.models import SyncItem
-from tenants.services import create_api_key, create_tenant
 
 AFTER_SECONDS = 5.0  # questions are asked for so long after the last kill
 STANDSTILL_SECONDS = 45.0  # what is open counts as lost once nothing has moved for so long
@@ -74,9 +73,7 @@ def main(here: World) -> None:
     """Run the load and the kills, wait until all is quiet, and print the verdict."""
     plan = parse()
     machine = figures.machine()
-    tenant = create_tenant(slug="bench")
-    key = create_api_key(tenant=tenant, name="bench")[1]
-    material.store(tenant)
+    tenant, key = material.make_tenant()
     history.begin()
     site = start_site(here, plan)
     started, address = start_product(here, site)

@@ -5,6 +5,14 @@ from django.utils import timezone
 from bench import words
 from knowledge import services
 from tenants.models import Tenant
+from tenants.services import create_api_key, create_tenant
+
+
+def make_tenant() -> tuple[Tenant, str]:
+    """Return a new tenant that knows every page, and an API key of it."""
+    tenant = create_tenant(slug="bench")
+    store(tenant)
+    return tenant, create_api_key(tenant=tenant, name="bench")[1]
 
 
 def store(tenant: Tenant) -> None:

@@ -32,7 +32,7 @@ from crawl import services as crawling
 from crawl.models import CrawlRun, Page
 from knowledge.models import Chunk
 from tenants.models import WebhookDelivery, WebhookEvent
-from tenants.services import create_api_key, create_endpoint, create_tenant
+from tenants.services import create_endpoint
 
 PER_SECOND = 5.0
 QUESTIONS_MAX = 2000
@@ -122,9 +122,7 @@ def main(here: World) -> None:
     """Run the load and the restarts, wait until all is quiet, and print what users saw."""
     names = parse()
     machine = figures.machine()
-    tenant = create_tenant(slug="bench")
-    key = create_api_key(tenant=tenant, name="bench")[1]
-    material.store(tenant)
+    tenant, key = material.make_tenant()
     history.begin()
     site, receiver = start_surroundings(here)
     create_endpoint(tenant=tenant, url=f"{receiver}/hooks")
