@@ -9,7 +9,7 @@ USERS = (1000, 5000, 20_000)
 PER_USER_SECONDS = 60.0
 LOAD = 0.6  # of a core that is planned to be used; the rest is for the minute that is busier than others
 PLACES = 500  # answers at once of one process of celery_ai
-WEB_THREADS, ANSWER_THREADS, OTHER_SESSIONS = 16, 3, 20  # sessions: of a web process, of a celery_ai process, the rest
+WEB_THREADS, ANSWER_SESSIONS, OTHER_SESSIONS = 16, 4, 25  # of a web process, of a celery_ai process, of the rest
 KEPT_SECONDS = 300  # a finished stream in Redis
 ANSWER_SECONDS = model_server.FIRST_CHUNK_SECONDS + model_server.CHUNK_SECONDS * (
     (model_server.CHUNKS_MIN + model_server.CHUNKS_MAX) / 2
@@ -51,7 +51,7 @@ def _row(users: int, spent: Mapping[str, float], megabytes: Mapping[str, float],
     workers = max(at_least, math.ceil(cores(answering)))
     without_embedding = max(at_least, math.ceil(cores(answering - spent["embedding"])))
     webs = max(1, math.ceil(cores(spent["web"])))
-    sessions = webs * WEB_THREADS + workers * ANSWER_THREADS + OTHER_SESSIONS
+    sessions = webs * WEB_THREADS + workers * ANSWER_SESSIONS + OTHER_SESSIONS
     streams = arrivals * (KEPT_SECONDS + ANSWER_SECONDS) * stream_bytes / 2**20
     memory = workers * megabytes["celery_ai"] / 2 + webs * megabytes["web"]
     return [
