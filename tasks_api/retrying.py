@@ -13,6 +13,7 @@ INSTEAD = {
     "chat.answer_message_task": "Ask the question again.",
     "crawl.crawl_website_task": "Start a new crawl of the website.",
     "crawl.process_page_content": "Start a new crawl of the website.",
+    "knowledge.copy_version_task": "Drop the version and prepare it again.",
     "knowledge.trigger_full_sync_task": "Start a new full sync; manage.py sync retry-failed goes on with one given up.",
 }
 
