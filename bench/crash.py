@@ -76,7 +76,7 @@ def main(here: World) -> None:
     tenant, key = material.make_tenant()
     history.begin()
     site = start_site(here, plan)
-    started, address = start_product(here, site)
+    started, address = start_product(here)
     killer = make_killer(here, started)
     run = crawling.start_crawl(website=crawling.add_website(tenant=tenant, url=f"http://{site}/"))
     connection.close()
@@ -121,13 +121,14 @@ def start_site(here: World, plan: Plan) -> str:
     return site
 
 
-def start_product(here: World, site: str) -> tuple[dict[str, subprocess.Popen[bytes]], str]:
+def start_product(here: World, **environ: str) -> tuple[dict[str, subprocess.Popen[bytes]], str]:
     """Start what ships and a model that streams for two seconds; return the processes by name and web's address."""
     _server, model = here.start_server("llm", "bench.fake_llm:application", FAKE_LLM_TOKENS="40")
     port = ports.find_free()
     started = here.start_services(
         *SERVICES, UVICORN_PORT=str(port), LLM_BASE_URL=f"{model}/v1", LLM_API_KEY="none", LLM_MODEL="fake",
         API_RATE_PER_KEY="1000000/minute", LIMIT_END_USER_DAILY="0",
+        **environ,
     )  # fmt: skip
     return dict(zip(SERVICES, started, strict=True)), f"http://127.0.0.1:{port}"
 

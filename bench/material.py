@@ -8,9 +8,9 @@ from tenants.models import Tenant
 from tenants.services import create_api_key, create_tenant
 
 
-def make_tenant() -> tuple[Tenant, str]:
+def make_tenant(slug: str = "bench") -> tuple[Tenant, str]:
     """Return a new tenant that knows every page, and an API key of it."""
-    tenant = create_tenant(slug="bench")
+    tenant = create_tenant(slug=slug)
     store(tenant)
     return tenant, create_api_key(tenant=tenant, name="bench")[1]
 

@@ -38,11 +38,16 @@ class Read:
     ends: int = 0
     last_id: str = ""
     first_at: float | None = None  # the first text
+    ended_at: float | None = None
 
     @property
     def first_word_s(self) -> float | None:
         """Return how long the reader waited for the first text since the question was due."""
         return None if self.first_at is None else self.first_at - self.due_at
+
+    @property
+    def whole_s(self) -> float | None:
+        return None if self.ended_at is None else self.ended_at - self.due_at
 
 
 async def ask_all(
@@ -134,4 +139,5 @@ def _take(read: Read, event: str, data: dict[str, object]) -> None:
         read.first_at = read.first_at or time.monotonic()
     elif event in ("done", "error"):
         read.ends += 1
+        read.ended_at = time.monotonic()
         read.state, read.answer = event, str(data["answer"])

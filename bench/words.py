@@ -1,6 +1,7 @@
 """What benchmarks crawl, store and ask about: made-up devices, every second one in Persian."""
 
 DEVICES = 12
+DEADLY, SLOWLY = "deadly", "slowly"  # in a question, where bench/dying.py is loaded
 PARTS = {
     "en": ("battery", "screen", "charger", "camera", "keyboard"),
     "fa": ("باتری", "صفحه‌نمایش", "شارژر", "دوربین", "صفحه‌کلید"),

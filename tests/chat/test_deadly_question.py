@@ -3,15 +3,13 @@
 import pytest
 from django.db.models.functions import Now
 
+from bench import words
 from chat import services, sweeping
 from chat.models import Message
 from core.jobs import CLAIMS_MAX
 from tests.workers import running_worker, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-
-
-DEADLY = "deadly"  # the word of tests/chat/dying.py, which this process must not import
 
 
 def die(messages):
@@ -26,12 +24,12 @@ def end_leases():
 
 
 def test_the_killer_is_given_up_with_a_reason_and_who_died_beside_it_twice_is_answered(tenant, site, rung, monkeypatch):
-    questions = [f"What is {DEADLY}?", "Within how many days can I return an item?"]
+    questions = [f"What is {words.DEADLY}?", "Within how many days can I return an item?"]
     killer, other = (services.ask(tenant=tenant, question=question, user_id="u") for question in questions)
     for _ in range(CLAIMS_MAX - 1):
         die([killer, other])
     monkeypatch.undo()  # from here on messages are really sent
-    env = {"DJANGO_SETTINGS_MODULE": "tests.chat.deadly", "EMBEDDING_BASE_URL": "http://127.0.0.1:9"}
+    env = {"DJANGO_SETTINGS_MODULE": "bench.deadly", "EMBEDDING_BASE_URL": "http://127.0.0.1:9"}
     with running_worker(queues=["default"], pool="prefork", concurrency=1, env=env) as worker:
         sweeping.sweep()
         wait_until(lambda: not Message.objects.filter(attempt__lt=CLAIMS_MAX).exists(), explain=lambda: worker.log)
