@@ -7,6 +7,8 @@ a broker, ends the worker and every answer in it. The messages are safe where th
 the visibility timeout, and the row that each rings for is rung for again long before.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -19,6 +21,15 @@ log = structlog.get_logger(__name__)
 
 class QoS(redis.QoS):
     """Knows which messages of a channel are not acknowledged yet."""
+
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
+        """Give a pipeline without MULTI and EXEC: a row rings again for a message that is noted by half."""
+        if pipe:
+            yield pipe
+        else:
+            with self.channel.conn_or_acquire(client) as connected:
+                yield connected.pipeline(transaction=False)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Put them back, or leave them to the broker if it cannot be reached."""
