@@ -14,7 +14,7 @@ import core.urls  # noqa: E402, F401 -- every view, now and not with the first r
 from core import consumers, memory  # noqa: E402
 from core.celery import app  # noqa: E402
 from core.static_files import StaticFiles  # noqa: E402
-from core.threads import SharedThreads  # noqa: E402
+from core.threads import SharedThreads, leave_sessions_to_threads  # noqa: E402
 
 application = StaticFiles(SharedThreads(django_application, settings.WEB_THREADS))
 
@@ -33,6 +33,7 @@ def warn_where_chat_waits() -> None:
         structlog.get_logger(__name__).error("chat will wait", problem=problem)
 
 
+leave_sessions_to_threads()
 prepare_to_send()
 warn_where_chat_waits()
 memory.settle()

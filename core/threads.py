@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
+from django.core import signals
+from django.db import close_old_connections, reset_queries
 
 from core.database import release_connection
 
@@ -22,6 +24,13 @@ class RequestThreads(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         return super().submit(_run, fn, *args, **kwargs)
+
+
+def leave_sessions_to_threads() -> None:
+    """Keep Django from looking after sessions when a request begins and ends, in a thread each time."""
+    for signal in (signals.request_started, signals.request_finished):
+        signal.disconnect(close_old_connections)
+    signals.request_started.disconnect(reset_queries)
 
 
 class SharedThreads:
