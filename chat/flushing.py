@@ -20,6 +20,7 @@ class Flusher:
     def __init__(self) -> None:
         self._writers: set[Writer] = set()
         self._flushing: asyncio.Task[None] | None = None
+        self._is_due = False  # once more, when what is on its way has arrived
 
     @asynccontextmanager
     async def following(self, writer: Writer) -> AsyncIterator[None]:
@@ -36,8 +37,9 @@ class Flusher:
                 await asyncio.wait([self._flushing])
 
     def flush(self) -> None:
-        """Write what waits; while a round trip is on its way, the next beat does."""
-        if self._flushing is None and any(writer.has_waiting for writer in self._writers):
+        """Write what waits, after the round trip that is on its way: a first word must not wait for the next beat."""
+        self._is_due = self._flushing is not None
+        if not self._is_due and any(writer.has_waiting for writer in self._writers):
             self._flushing = asyncio.create_task(self._flush())
 
     async def _flush(self) -> None:
@@ -56,6 +58,8 @@ class Flusher:
                 writer.failed()
         finally:
             self._flushing = None
+            if self._is_due:
+                self.flush()
 
 
 _flushers: WeakKeyDictionary[asyncio.AbstractEventLoop, Flusher] = WeakKeyDictionary()

@@ -1,6 +1,7 @@
 """Many answers on one event loop: their text reaches Redis together."""
 
 import asyncio
+import threading
 import uuid
 
 import pytest
@@ -80,3 +81,27 @@ async def test_text_whose_stream_redis_lost_is_written_again_at_the_next_beat(ro
         await until(lambda: len(written) > 1)
 
     assert written[1] == {writer.message_id: [("reset", {}), ("delta", {"text": "lost"})]}
+
+
+async def test_a_first_word_goes_out_right_after_the_round_trip_that_was_on_its_way(monkeypatch):
+    monkeypatch.setattr("chat.pulse.BEAT_MAX_SECONDS", 60.0)  # no beat comes during the test
+    monkeypatch.setattr("chat.pulse.BEAT_SECONDS", 60.0)
+    may_end, written = threading.Event(), []
+
+    def append_all(entries_of):
+        written.append([data for entries in entries_of.values() for _name, _attempt, data in entries])
+        may_end.wait(10)
+        return set()
+
+    monkeypatch.setattr(flushing, "append_all", append_all)
+    writers = [stream.Writer(uuid.uuid4(), 1) for _ in range(2)]
+    flusher = flushing.flusher()
+    async with flusher.following(writers[0]), flusher.following(writers[1]):
+        for writer in writers:
+            writer.delta("first")
+            flusher.flush()
+            await until(lambda: written)
+        may_end.set()
+        await until(lambda: len(written) > 1)
+
+    assert written == [[{"text": "first"}]] * 2
