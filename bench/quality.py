@@ -5,7 +5,8 @@
 (`bench.site_quality`). What is not given is not measured and said so; without any, a few questions of our own are
 asked. Making the vectors takes minutes: ``--vectors FILE`` keeps them between runs.
 
-Only half of the articles is asked about; the other half is for tuning (docs/quality.md).
+Only half of the articles is asked about; the other half is for tuning (docs/quality.md). Questions about
+either half make ``fused_of_all``.
 """
 
 import argparse
@@ -75,6 +76,7 @@ def _measure(tenant: Tenant, asked: question_sets.Asked) -> dict[str, Any]:
     for mode, only in {"text": _words_only, "vectors": _meaning_only, "fused": nullcontext}.items():
         with only():
             result[mode] = _ranks(tenant, asked.answerable)
+    result["fused_of_all"] = _ranks(tenant, asked.sampled)
     answered = [_answer(tenant, question) for question in asked.answerable]
     near = [_answer(tenant, question) for question in asked.unanswerable]
     far = [_answer(tenant, question) for question in asked.foreign]
@@ -157,7 +159,7 @@ def _print(results: dict[str, dict[str, Any]]) -> None:
     rows = [
         [f"{language}, {mode}", *results[language][mode].values()]
         for language in results
-        for mode in ("text", "vectors", "fused")
+        for mode in ("text", "vectors", "fused", "fused_of_all")
     ]
     print(figures.table(header, rows))
     names = [name for name, value in results["en"].items() if not isinstance(value, dict)]

@@ -38,10 +38,14 @@ class Asked:
     answerable: list[Question]
     unanswerable: list[Question]  # about a paragraph that is there
     foreign: list[Question]  # about an article that is not there
+    sampled: list[Question]  # answerable, about either half of the articles
 
 
 def load(folder: Path | None, language: str, count: int, *, half: int = 1) -> Asked:
-    """Return at most ``count`` questions of each kind, about one half of the articles (0 is for tuning)."""
+    """Return at most ``count`` questions of each kind, about one half of the articles (0 is for tuning).
+
+    Only those in ``sampled`` are drawn from all articles.
+    """
     if folder is None:
         return _own(language)
     paragraphs: list[dict[str, Any]] = []
@@ -55,6 +59,7 @@ def load(folder: Path | None, language: str, count: int, *, half: int = 1) -> As
     unknown = {title for title in title_of.values() if _chance(title, "unknown") >= KNOWN_SHARE}
     chosen = [row for row in questions if (_chance(title_of[row["paragraph_id"]], "half") < 0.5) == (half == 0)]
     random.Random(SEED).shuffle(chosen)
+    random.Random(SEED).shuffle(questions)
     known = [row for row in chosen if title_of[row["paragraph_id"]] not in unknown]
     foreign = [row for row in chosen if title_of[row["paragraph_id"]] in unknown]
     return Asked(
@@ -62,6 +67,9 @@ def load(folder: Path | None, language: str, count: int, *, half: int = 1) -> As
         answerable=[_question(row) for row in known if row["answers"]][:count],
         unanswerable=[_question(row) for row in known if not row["answers"]][:count],
         foreign=[_question(row) for row in foreign][:count],
+        sampled=[
+            _question(row) for row in questions if row["answers"] and title_of[row["paragraph_id"]] not in unknown
+        ][:count],
     )
 
 
@@ -97,7 +105,7 @@ def _own(language: str) -> Asked:
     asked = [
         Question(words.title(number), (words.title(number),), f"https://devices.example/{number}") for number in numbers
     ]
-    return Asked(paragraphs, asked, [], [])
+    return Asked(paragraphs, asked, [], [], asked)
 
 
 def _question(row: dict[str, Any]) -> Question:

@@ -18,7 +18,7 @@ from tenants.models import Tenant
 
 PREFIX = "chunk_hnsw_"
 EF_SEARCH = 150  # candidates the scan keeps: at least `vector_search.CANDIDATES`
-# Of each vector. With pgvector's 16 one question in 60 ended among the passages of a wrong topic; with 24 one in 200,
+# Of each vector. With pgvector's 16 one question in 100 ended among the passages of a wrong topic; with 24 one in 200,
 # and the index is a twentieth larger (docs/quality.md).
 NEIGHBOURS = 24
 DIMENSIONS_MAX = 4000  # of an index of half-precision numbers: pgvector's
