@@ -224,7 +224,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Jobs (docs/ledger.md) ---------------------------------------------------------------------------
-JOB_LEASE_SECONDS = 10  # how long a dead worker's job waits for the next worker, at most
+JOB_LEASE_SECONDS = 10  # how long a job waits for the next worker if nobody saw its worker die
 JOB_RENEW_SECONDS = 3.0
 
 # --- Outbound requests (core/outbound) ---------------------------------------------------------------
