@@ -28,7 +28,8 @@ class QoS(redis.QoS):
         if pipe:
             yield pipe
         else:
-            with self.channel.conn_or_acquire(client) as connected:
+            channel: Any = self.channel
+            with channel.conn_or_acquire(client) as connected:
                 yield connected.pipeline(transaction=False)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -55,9 +56,9 @@ class Channel(redis.Channel):
     def _create_client(self, asynchronous: bool = False) -> Any:
         """Return one client for all commands of a pool; a new one for each took as long as the command."""
         if asynchronous:
-            return super()._create_client(asynchronous)
+            return super()._create_client(asynchronous)  # type: ignore[misc]  # kombu defines it; its stubs do not
         if self._shared_client is None or self._shared_client.connection_pool is not self.pool:
-            self._shared_client = super()._create_client()
+            self._shared_client = super()._create_client()  # type: ignore[misc]
         return self._shared_client
 
     def _q_for_pri(self, queue: str, pri: int) -> str:

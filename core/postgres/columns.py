@@ -50,12 +50,10 @@ def insert(*rows: models.Model, unless_known: bool = False) -> bool:
 
 def update(model: type[models.Model], key: dict[str, Any], values: dict[str, Any]) -> int:
     """Write the values, no expressions, where the key holds; return into how many rows."""
-    named = [(model._meta.get_field(name), value) for name, value in [*values.items(), *key.items()]]
+    statement, fields = _updating(model, tuple(values), tuple(key))
+    given = zip(fields, [*values.values(), *key.values()], strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(
-            _updating(model, tuple(values), tuple(key)),
-            [field.get_db_prep_save(value, connection) for field, value in named],
-        )
+        cursor.execute(statement, [field.get_db_prep_save(value, connection) for field, value in given])
         return cursor.rowcount
 
 
@@ -66,6 +64,11 @@ def _insertion(model: type[models.Model]) -> str:
 
 
 @cache
-def _updating(model: type[models.Model], values: tuple[str, ...], key: tuple[str, ...]) -> str:
-    names = [[f'"{model._meta.get_field(name).column}" = %s' for name in given] for given in (values, key)]
-    return f'UPDATE "{model._meta.db_table}" SET {", ".join(names[0])} WHERE {" AND ".join(names[1])}'  # noqa: S608
+def _updating(
+    model: type[models.Model], values: tuple[str, ...], key: tuple[str, ...]
+) -> tuple[str, "list[models.Field[Any, Any]]"]:
+    by_name = {field.name: field for field in model._meta.concrete_fields}
+    fields = [by_name[name] for name in [*values, *key]]
+    parts = [f'"{field.column}" = %s' for field in fields]
+    wanted, known = ", ".join(parts[: len(values)]), " AND ".join(parts[len(values) :])
+    return f'UPDATE "{model._meta.db_table}" SET {wanted} WHERE {known}', fields  # noqa: S608
