@@ -40,6 +40,14 @@ def used(tenant, end_user):
     return services.allowance(tenant=tenant, end_user=end_user).used
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_person_who_asks_several_questions_at_first_sight_is_one_end_user(tenant):
+    found = at_once(8, lambda _number: services.get_end_user(tenant=tenant, external_id="new").pk)
+
+    assert set(found) == set(EndUser.objects.values_list("pk", flat=True))
+    assert len(set(found)) == 1
+
+
 @pytest.mark.parametrize("whose", ["end_user_daily_limit", "daily_limit"])
 @pytest.mark.django_db(transaction=True)
 def test_exactly_the_limit_passes_of_many_parallel_questions(tenant, end_user, whose):
