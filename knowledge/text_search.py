@@ -23,9 +23,9 @@ from tenants.models import Tenant
 CANDIDATES = 100
 EXACT_MAX_CHUNKS = 10_000
 READ_MAX = 1000  # passages of a large tenant whose word lists are read
-SCORED_MAX = 60  # of those, the ones whose words' places are listed
+SCORED_MAX = 50  # of those, the ones whose words' places are listed
 ENOUGH = 30  # to fill any answer; with fewer, lighter passages are looked for
-READ_AIMS = (200, 2000)  # so many passages are expected to weigh what a candidate must; the next where not enough do
+READ_AIMS = (150, 1500)  # so many passages are expected to weigh what a candidate must; the next where not enough do
 ROUNDING = 1e-6  # of a sum whose terms were added in another order
 COMBINED_WORDS_MAX = 6  # the rarest words of a long question; with more, combinations grow out of hand
 # Source: Robertson & Zaragoza, The Probabilistic Relevance Framework (2009), 3.4–3.5; values as in Anserini.
