@@ -8,6 +8,10 @@ Redis is away every question is taken, and whatever was taken is a row in Postgr
 How many may wait follows from how long they wait, so it fits any machine: in a line of a steady length the median has
 waited for half of the whole wait. A few that nobody will ever take, whose worker died, do not move a median.
 Source: Nichols & Jacobson, Controlling Queue Delay (ACM Queue, 2012), for waits instead of lengths.
+
+A tenant that is refused is a rush. While others ask too, rushes together get a part of what the machines can begin,
+at even distances, so that the others' questions find a free processor; a tenant that asks alone may use all of it.
+What they can begin is counted while a line stands, and forgotten after a minute: then the rush may try again.
 """
 
 import time
@@ -16,6 +20,7 @@ from bisect import bisect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,7 +29,7 @@ from redis import RedisError
 
 from chat.errors import TooBusyError
 from chat.stream import WAITING
-from core import queues
+from core import brownout, queues
 from core.redis import Breaker, client
 from tenants.models import Tenant
 
@@ -36,29 +41,13 @@ REMEMBERED_SECONDS = 0.25
 LEVEL_WAITING = (3, 7, 13)  # of a tenant's questions, from which on the next is rung for at the next level
 WAITING_MIN = 12  # fewer are no line, however long they have waited
 TENANT_MIN = 4  # nor is a tenant with fewer the one who makes it
+RUSH_SECONDS = 10  # after its last refusal a rush is over
+RUSH_SHARE = 0.4  # of what the machines can begin, for all rushes together while others ask
+OTHERS_SECONDS = 60  # who has asked in this time counts as asking
 
-_TAKE = """
-local total, mine, since_all = 0, 0, {}
-local waiting = redis.call('HGETALL', KEYS[1])
-for place = 1, #waiting, 2 do
-  local since, tenant = string.match(waiting[place + 1], '^(%S+) (%S+)$')
-  if tonumber(since) < tonumber(ARGV[3]) then
-    redis.call('HDEL', KEYS[1], waiting[place])
-  else
-    total = total + 1
-    since_all[total] = tonumber(since)
-    if tenant == ARGV[5] then mine = mine + 1 end
-  end
-end
-if total >= tonumber(ARGV[6]) or mine >= tonumber(ARGV[7]) then return 0 end
-if total >= tonumber(ARGV[8]) and mine >= tonumber(ARGV[9]) then
-  table.sort(since_all)
-  if 2 * (ARGV[2] - since_all[math.ceil(total / 2)]) > tonumber(ARGV[10]) then return 0 end
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[5])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-return mine + 1
-"""
+_SCRIPT = Path(__file__).with_name("admission.lua")
+_ASKERS, _PACE, _RUSHES = "chat:askers", "chat:pace", "chat:rushes"
+
 _breaker = Breaker()
 
 
@@ -85,18 +74,22 @@ def place(*, tenant: Tenant, message_id: uuid.UUID) -> Iterator[int]:
 def _take(tenant: Tenant, message_id: uuid.UUID) -> int:
     """Return how many of the tenant's questions wait now, this one included; 0 if nobody knows."""
     now = time.time()
-    arguments = [str(message_id), now, now - FORGOTTEN_AFTER_SECONDS, round(FORGOTTEN_AFTER_SECONDS), str(tenant.pk),
+    keys = [WAITING, _ASKERS, _PACE, _RUSHES, f"chat:rush:{tenant.pk}"]
+    arguments = [str(message_id), str(tenant.pk), now, now - FORGOTTEN_AFTER_SECONDS,
                  settings.CHAT_WAITING_MAX, settings.CHAT_WAITING_MAX_PER_TENANT, WAITING_MIN, TENANT_MIN,
-                 settings.CHAT_WAITING_TARGET_MS / 1000]  # fmt: skip
+                 settings.CHAT_WAITING_TARGET_MS / 1000, round(FORGOTTEN_AFTER_SECONDS), OTHERS_SECONDS,
+                 RUSH_SECONDS, RUSH_SHARE]  # fmt: skip
     try:
-        waiting: int = _script()(keys=[WAITING], args=arguments)
+        waiting, room_in_ms = _script()(keys=keys, args=arguments)
+        if not waiting:
+            brownout.note_refusal()
     except (RedisError, OSError) as exc:
         _breaker.open()
         log.warning("every question is taken: Redis is away", error=type(exc).__name__)
         return 0
     if not waiting:
-        raise TooBusyError(retry_after_seconds=RETRY_AFTER_SECONDS)
-    return waiting
+        raise TooBusyError(retry_after_seconds=RETRY_AFTER_SECONDS, room_in_seconds=room_in_ms / 1000)
+    return int(waiting)
 
 
 def _leave(message_id: uuid.UUID) -> None:
@@ -116,10 +109,11 @@ class Refusals:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
-    def note(self, caller: str) -> None:
+    def note(self, caller: str, seconds: float = 0.0) -> None:
+        """Note that the caller was refused; ``seconds`` says when there will be room, 0 that nobody knows."""
         now = time.monotonic()
         self._until = {known: until for known, until in self._until.items() if until > now}
-        self._until[caller] = now + REMEMBERED_SECONDS
+        self._until[caller] = now + min(seconds or REMEMBERED_SECONDS, REMEMBERED_SECONDS)
 
     def check(self, caller: str) -> None:
         """Refuse again.
@@ -141,4 +135,4 @@ class Refusals:
 
 @cache
 def _script() -> Any:
-    return client().register_script(_TAKE)
+    return client().register_script(_SCRIPT.read_text())

@@ -37,14 +37,18 @@ class MessageNotOverError(PasokhError):
 
 
 class TooBusyError(PasokhError):
-    """More people ask now than can be answered in time."""
+    """More people ask now than can be answered in time.
+
+    ``room_in_seconds`` says when the tenant's next question has its turn; 0 if nobody knows.
+    """
 
     status = 429
     code = "too_busy"
 
-    def __init__(self, *, retry_after_seconds: int) -> None:
+    def __init__(self, *, retry_after_seconds: int, room_in_seconds: float = 0.0) -> None:
         super().__init__(f"Too many people are asking right now. Ask again in {retry_after_seconds} seconds.")
         self.headers = {"Retry-After": str(retry_after_seconds)}
+        self.room_in_seconds = room_in_seconds
 
 
 class AnsweringError(PasokhError):

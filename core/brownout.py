@@ -2,7 +2,8 @@
 
 The sweeper compares the p95 of chat's wait (`core.waits`) with ``CHAT_WAIT_TARGET_MS`` every second and keeps a level
 in Redis, from 0 (full speed) to `LEVEL_MAX`. Workers read it at most once a second. It expires by itself: without
-Redis, without a sweeper, or before either has said anything, background work goes at full speed.
+Redis, without a sweeper, or before either has said anything, background work goes at full speed. While chats are
+refused because others wait too long, it goes to the last level at once.
 """
 
 import json
@@ -22,6 +23,7 @@ from core.redis import client
 log = structlog.get_logger(__name__)
 
 KEY = "brownout"
+REFUSED_KEY, REFUSED_SECONDS = "brownout:refused", 5
 EXPIRES_SECONDS = 30  # without a word of the sweeper
 LEVEL_MAX = 3
 WINDOW_SECONDS = 20
@@ -46,12 +48,27 @@ class Brownout:
     count: int = 0
 
 
-def decide(current: Brownout, wait: waits.Spread, *, target_ms: float, now: float) -> Brownout:
+def note_refusal() -> None:
+    """Note that a chat was refused since others wait too long; background work slows down as far as it can.
+
+    Raises:
+        RedisError: if Redis is away.
+    """
+    client().set(REFUSED_KEY, "1", ex=REFUSED_SECONDS)
+
+
+def decide(
+    current: Brownout, wait: waits.Spread, *, target_ms: float, now: float, is_refusing: bool = False
+) -> Brownout:
     """Return what follows: a step up while chats wait too long, a step down after a time of calm, else as it is.
 
-    One chat alone is no reason, however long it waited: at least two of them have to be late.
+    One chat alone is no reason, however long it waited: at least two of them have to be late. While chats are refused
+    there is nothing left to wait for.
     """
     seen = replace(current, p95_ms=wait.p95, count=wait.count)
+    if is_refusing:
+        changed_at = now if current.level < LEVEL_MAX else current.changed_at
+        return replace(seen, level=LEVEL_MAX, changed_at=changed_at, calm_since=None)
     late = 0.0  # nobody asks: nobody waits
     if wait.p95 is not None and wait.second is not None and wait.count >= SAMPLES_MIN:
         late = min(wait.p95, wait.second)
@@ -74,7 +91,10 @@ def sweep() -> int:
     try:
         current = read()
         wait = waits.read(queues.HIGH_PRIORITY, seconds=WINDOW_SECONDS).wait_ms
-        following = decide(current, wait, target_ms=settings.CHAT_WAIT_TARGET_MS, now=time.time())
+        is_refusing = bool(client().exists(REFUSED_KEY))
+        following = decide(
+            current, wait, target_ms=settings.CHAT_WAIT_TARGET_MS, now=time.time(), is_refusing=is_refusing
+        )
         client().set(KEY, json.dumps(asdict(following)), ex=EXPIRES_SECONDS)
     except RedisError:
         return 0  # the level expires with it
@@ -84,7 +104,7 @@ def sweep() -> int:
     tell(
         "background work slows down" if following.level > current.level else "background work speeds up",
         level=following.level, of=LEVEL_MAX, chat_wait_p95_ms=wait.p95, chats=wait.count,
-        target_ms=settings.CHAT_WAIT_TARGET_MS,
+        target_ms=settings.CHAT_WAIT_TARGET_MS, refusing=is_refusing,
     )  # fmt: skip
     return 1
 

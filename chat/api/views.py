@@ -91,8 +91,8 @@ class QueryView(ChatView):
         asked.is_valid(raise_exception=True)
         try:
             message = await sync_to_async(services.ask)(tenant=_tenant_of(request), **asked.validated_data)
-        except TooBusyError:
-            self.refusals.note(request.headers[KEY_HEADER])
+        except TooBusyError as exc:
+            self.refusals.note(request.headers[KEY_HEADER], exc.room_in_seconds)
             raise
         self.refusals.forget(request.headers[KEY_HEADER])
         preferred = preferences(request)

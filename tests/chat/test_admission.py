@@ -10,6 +10,7 @@ from chat import admission, services, stream, tasks
 from chat.api.views import QueryView
 from chat.errors import ConversationNotFoundError, TooBusyError
 from chat.models import Message
+from core import brownout
 from core.redis import client
 from tenants import services as tenants
 from tests.sessions import at_once
@@ -22,10 +23,10 @@ def room_for_five(settings):
     """Five may wait, three of one tenant."""
     settings.CHAT_WAITING_MAX = 5
     settings.CHAT_WAITING_MAX_PER_TENANT = 3
-    client().delete(stream.WAITING)
+    client().delete(*client().keys("chat:*"), stream.WAITING)
     admission._breaker.close()
     yield
-    client().delete(stream.WAITING)
+    client().delete(*client().keys("chat:*"), stream.WAITING, brownout.REFUSED_KEY)
     admission._breaker.close()
 
 
@@ -97,6 +98,65 @@ def test_where_they_wait_too_long_the_tenant_who_has_many_is_refused_and_not_the
     ask(other_tenant)
 
 
+@pytest.fixture
+def rush(tenant, rung, long_line):
+    """The tenant was refused a moment ago; its line is gone, and the machines can begin two questions a second."""
+    waiting_since(3, 20, tenant)
+    with pytest.raises(TooBusyError):
+        ask(tenant)
+    client().delete(stream.WAITING)
+    client().hset(admission._PACE, "capacity", 2)
+
+
+def test_a_rush_gets_a_part_of_what_can_be_begun_while_another_asks(tenant, other_tenant, rush):
+    ask(other_tenant)
+
+    ask(tenant)
+    with pytest.raises(TooBusyError) as refused:
+        ask(tenant)
+    assert 0 < refused.value.room_in_seconds <= 1 / (2 * admission.RUSH_SHARE)
+    ask(other_tenant)
+
+
+def test_a_rush_that_asks_alone_is_taken_as_fast_as_it_can_be_answered(tenant, rush):
+    for number in range(30):
+        ask(tenant, number)
+
+
+def test_a_rush_is_over_when_it_was_not_refused_for_some_seconds(tenant, other_tenant, rush):
+    ask(other_tenant)
+    [rush_key] = client().keys("chat:rush:*")
+    assert 0 < client().ttl(rush_key) <= admission.RUSH_SECONDS
+    client().delete(rush_key)  # as Redis does then
+
+    for number in range(30):
+        ask(tenant, number)
+
+
+def test_what_can_be_begun_is_counted_while_a_line_stands(tenant, rung, long_line, settings, monkeypatch):
+    settings.CHAT_WAITING_TARGET_MS = 10_000
+    now = time.time()
+    monkeypatch.setattr(admission.time, "time", lambda: now)
+    waiting_since(0.1, 20, tenant)
+    ask(tenant)
+    now += 1.0
+    for number in range(6):  # six of the 21 were begun
+        client().hdel(stream.WAITING, f"{tenant.pk}{number}")
+    ask(tenant)
+
+    assert float(client().hget(admission._PACE, "capacity")) == pytest.approx(6)
+
+
+def test_a_refusal_slows_background_work(tenant, rung, long_line):
+    ask(tenant)
+    assert not client().exists(brownout.REFUSED_KEY)
+
+    waiting_since(3, 20, tenant)
+    with pytest.raises(TooBusyError):
+        ask(tenant)
+    assert client().exists(brownout.REFUSED_KEY)
+
+
 def test_a_few_whose_worker_died_keep_nobody_out(tenant, rung, long_line):
     waiting_since(0.1, 12, tenant)
     for number in range(8):
@@ -165,6 +225,18 @@ def test_zero_lets_everybody_wait(tenant, rung, settings):
     settings.CHAT_WAITING_MAX = 0
     for number in range(9):
         ask(tenant, number)
+
+
+def test_who_was_told_when_there_is_room_is_looked_at_then(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(admission.time, "monotonic", lambda: now)
+    refusals = admission.Refusals()
+    refusals.note("key", 0.05)
+
+    with pytest.raises(TooBusyError):
+        refusals.check("key")
+    now += 0.051
+    refusals.check("key")
 
 
 def test_after_a_refusal_one_at_a_time_looks_until_one_is_taken(monkeypatch):

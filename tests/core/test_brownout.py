@@ -59,6 +59,25 @@ def test_one_late_chat_does_not_keep_it_slow():
     assert after([(second, seen) for second in range(int(CALM_SECONDS) + 1)], slowed).level == 0
 
 
+def test_while_chats_are_refused_it_slows_as_far_as_it_can_at_once_and_recovers_as_ever():
+    refusing = decide(Brownout(), wait(1.0), target_ms=TARGET_MS, now=1000.0, is_refusing=True)
+    assert refusing.level == LEVEL_MAX
+
+    calm = [(second, wait(1.0)) for second in range(int(CALM_SECONDS) + 2)]
+    assert after(calm[: int(CALM_SECONDS)], refusing).level == LEVEL_MAX
+    assert after(calm, refusing).level == LEVEL_MAX - 1
+
+
+def test_the_sweeper_hears_of_refused_chats(redis_client):
+    assert brownout.sweep() == 0
+
+    brownout.note_refusal()
+
+    assert brownout.sweep() == 1
+    assert brownout.read().level == LEVEL_MAX
+    assert 0 < client().ttl(brownout.REFUSED_KEY) <= brownout.REFUSED_SECONDS
+
+
 def test_each_further_step_waits_to_see_what_the_last_one_did():
     slow = wait(TARGET_MS * 2)
 
