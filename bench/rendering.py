@@ -21,7 +21,7 @@ from crawl.models import CrawlRun, Page
 from crawl.rendering import usable
 from tenants.models import Tenant
 from tenants.services import create_tenant
-from tests.site import ENGLISH, PERSIAN, Answer, Site, html, page_path, running_site
+from tests.site import BRANCHES, ENGLISH, PERSIAN, Answer, Site, html, page_path, running_site
 
 CRAWL_SECONDS = 900
 APP = """
@@ -76,15 +76,16 @@ def parse() -> argparse.Namespace:
 
 
 def add_pages(site: Site, pages: int) -> dict[str, str]:
-    """Serve pages of scripts and return the text of each by its path; each links to the next."""
+    """Serve pages of scripts and return the text of each by its path; each links to ten more."""
     texts = {}
     site.routes["/app.js"] = Answer(APP.encode(), headers={"Content-Type": "text/javascript"})
     for number in range(pages):
         is_persian, path = number % 3 == 0 and number > 0, page_path(number)
         text = (PERSIAN if is_persian else ENGLISH).format(name=f"lamp {number}", number=number, days=number % 9 + 2)
         way = WAYS[number % len(WAYS)]
-        link = f"<a href={page_path(number + 1)}>next</a>" if number + 1 < pages else ""
-        data = f'data-way="{way}" data-title="Page {number}" data-links="{link}"'
+        children = range(number * BRANCHES + 1, min(number * BRANCHES + BRANCHES, pages - 1) + 1)
+        links = "".join(f"<a href={page_path(child)}>{child}</a>" for child in children)
+        data = f'data-way="{way}" data-title="Page {number}" data-links="{links}"'
         data += f' data-text="{text}"' if way != "fetch" else ""
         site.routes[path] = html(f'<body {data}><div id="root"></div><script src="/app.js"></script></body>')
         site.routes[f"/data{path}"] = Answer(

@@ -30,8 +30,8 @@ class WebsiteForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not usable.is_offered():
-            self.fields["renders_javascript"].disabled = True
+        if "renders_javascript" in self.fields:  # those who may only look have no fields
+            self.fields["renders_javascript"].disabled = not usable.is_offered()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -57,11 +57,10 @@ class WebsiteForm(forms.ModelForm):
             "exclude": cleaned["exclude_patterns"] or [],
             "content": cleaned["content_selectors"] or [],
             "leave_out": cleaned["exclude_selectors"] or [],
-            "renders_javascript": cleaned["renders_javascript"] and usable.is_offered(),
             "max_pages": cleaned["max_pages"],
             "max_depth": cleaned["max_depth"],
             "crawl_every_hours": cleaned["crawl_every_hours"],
-        }
+        } | ({"renders_javascript": cleaned["renders_javascript"]} if usable.is_offered() else {})
 
 
 @admin.register(Website)

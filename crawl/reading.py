@@ -87,10 +87,11 @@ def _read_rendered(page: Page, text: str, robots_tag: str, *, without: str, turn
         return _led_on(rendered.goal)
     parsed = extraction.parse(rendered.html, url=page.url, robots_tag=robots_tag, is_rendered=True)
     reading = _read_html(page, parsed) if parsed is not None else Reading()
-    if reading.content == without and not reading.goal:
-        page.rendering = Page.Rendering.NO_TEXT
-        return Reading(ending=(Page.State.SKIPPED, Page.Reason.NEEDS_JAVASCRIPT, ""))
-    return reading
+    is_noindex = parsed is not None and parsed.is_noindex
+    if reading.goal or is_noindex or set(reading.content.split()) - set(without.split()):
+        return reading
+    page.rendering = Page.Rendering.NO_TEXT
+    return Reading(ending=(Page.State.SKIPPED, Page.Reason.NEEDS_JAVASCRIPT, ""))
 
 
 def _led_on(goal: str) -> Reading:

@@ -83,6 +83,8 @@ def parse(text: str, *, url: str, robots_tag: str = "", is_rendered: bool = Fals
     tree = _tree(text)
     if tree is None:
         return None
+    if is_rendered:
+        etree.strip_elements(tree, "noscript", with_tail=False)
     wishes = _wishes(tree, robots_tag)
     base = _base(tree, url)
     title, visible = _title(tree), _visible(tree)

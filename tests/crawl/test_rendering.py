@@ -214,11 +214,34 @@ def test_what_was_rendered_is_rendered_again_though_the_page_has_not_changed(cra
 @pytest.mark.parametrize("rendered", ["<div id=root></div>", "<div id=root>Loading …</div>", ""])
 def test_a_page_that_says_no_more_with_its_scripts_is_left_out(crawl, site, monkeypatch, rendered):
     monkeypatch.setattr(running, "render", lambda *_args, **_kwargs: running.Rendered("rendered", html=rendered))
-    site.routes["/"] = html(f"{rendered}<noscript>Enable JavaScript</noscript><script>x()</script>")
+    site.routes["/"] = html("<div id=root>Loading …</div><noscript>Enable JavaScript</noscript><script>x()</script>")
 
     root = page_of(crawl(renders_javascript=True), "/")
 
     assert (root.state, root.reason, root.rendering) == ("skipped", "needs_javascript", "no_text")
+
+
+def test_what_a_rendered_page_says_of_itself_counts(crawl, site, monkeypatch):
+    shown = {
+        "/hidden": "<meta name=robots content=noindex><p>Text that nobody may keep.</p>",
+        "/moved": "<meta http-equiv=refresh content='0; url=/goal'>",
+        "/login": "<h1>Welcome</h1><form><input type=password></form>",
+    }
+    monkeypatch.setattr(
+        running,
+        "render",
+        lambda *_args, url, **_kwargs: running.Rendered("rendered", html=shown[url.removeprefix(site.url)]),
+    )
+    site.routes |= {path: shell("x()") for path in shown}
+    site.add_page("/", f"<p>{TEXT.format('home')}</p>" + "".join(f'<a href="{path}">l</a>' for path in shown))
+
+    run = crawl(renders_javascript=True)
+
+    assert {path: page_of(run, path).reason for path in shown} == {
+        "/hidden": "noindex",
+        "/moved": "redirect",
+        "/login": "login",
+    }
 
 
 def test_a_page_that_finds_no_room_is_read_in_a_later_turn(crawl, site, monkeypatch):
