@@ -41,15 +41,20 @@ def main(here: World) -> None:
     tenant = material.fill(maker, tenants=0, chunks=0, large_chunks=options.chunks).large
     SearchModel.objects.create(tenant=tenant, model=material.MODEL)
     settings.SEARCH_EXACT_MAX_CHUNKS = min(settings.SEARCH_EXACT_MAX_CHUNKS, options.chunks - 1)
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
+
+    def measure(name: str, step: Callable[[], Any]) -> None:
+        rows[name] = _measured(step, tenant, maker)
+        print(f"{name}: {rows[name]}", flush=True)
+
     with mock.patch("knowledge.embeddings.model_id", return_value=material.MODEL):
-        rows["alone"] = _measured(lambda: time.sleep(2), tenant, maker)
-        rows["prepare"] = _measured(lambda: versions.prepare(tenant, recrawl=False), tenant, maker)
-        rows["copy"] = _measured(_copy, tenant, maker)
-        SyncItem.objects.all().delete()  # of the pages stored meanwhile: there is no worker here
-        vector_index.maintain()
-        rows["switch"] = _measured(lambda: versions.switch(tenant), tenant, maker)
-        rows["rollback"] = _measured(lambda: versions.roll_back(tenant), tenant, maker)
+        measure("alone", lambda: time.sleep(2))
+        measure("prepare", lambda: versions.prepare(tenant, recrawl=False))
+        measure("copy", _copy)
+        if not options.no_index:
+            vector_index.maintain()
+        measure("switch", lambda: _switch(tenant))
+        measure("rollback", lambda: versions.roll_back(tenant))
     missing = _missing(tenant)
     names = list(rows["switch"])
     print(figures.table(["", *names], [[step, *(row[name] for name in names)] for step, row in rows.items()]))
@@ -59,6 +64,7 @@ def main(here: World) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/bench versions")
     parser.add_argument("--chunks", type=int, default=200_000)
+    parser.add_argument("--no-index", action="store_true", help="build no vector index: searches compare all vectors")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CHUNKS} chunks")
     options = parser.parse_args()
     if options.quick:
@@ -71,6 +77,11 @@ def _copy() -> None:
     copy = VersionCopy.objects.get()
     while not copy_version_task(copy_id=str(copy.pk)):
         pass
+
+
+def _switch(tenant: Tenant) -> None:
+    SyncItem.objects.all().delete()  # of the pages stored meanwhile: there is no worker here to make their vectors
+    versions.switch(tenant)
 
 
 def _missing(tenant: Tenant) -> int:

@@ -6,7 +6,7 @@ much the versions hold; websites, pages and uploads stay the customer's and are 
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -31,22 +31,17 @@ COPIED = [field.name for field in Website._meta.concrete_fields if field.name no
 
 
 @dataclass(frozen=True)
-class Status:
-    """One version: what it still has to do is documents ``to_copy``, ``crawls``, and documents ``waiting`` for vectors.
+class Work:
+    """What a version still has to do: documents ``to_copy``, ``crawls``, and documents ``waiting`` for vectors.
 
     ``error`` says why it was not copied.
     """
 
-    version: str
-    created_at: datetime
-    model: str
     documents: int
-    chunks: int
     to_copy: int
     crawls: int
     waiting: int
     error: str
-    kept_until: datetime | None
 
     @property
     def is_ready(self) -> bool:
@@ -62,6 +57,17 @@ class Status:
             "documents without vectors": self.waiting,
         }
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+@dataclass(frozen=True)
+class Status(Work):
+    """One version."""
+
+    version: str
+    created_at: datetime
+    model: str
+    chunks: int
+    kept_until: datetime | None
 
 
 def prepare(tenant: Tenant, *, recrawl: bool) -> Tenant:
@@ -89,7 +95,7 @@ def prepare(tenant: Tenant, *, recrawl: bool) -> Tenant:
 
 def statuses(tenant: Tenant) -> list[Status]:
     """Return the live version (named ``live``) and those beside it."""
-    return [status_of(holder) for holder in tenant.knowledge_versions()]
+    return [_status_of(holder) for holder in tenant.knowledge_versions()]
 
 
 def switch(tenant: Tenant) -> None:
@@ -102,11 +108,11 @@ def switch(tenant: Tenant) -> None:
     with transaction.atomic():
         _locked(tenant)
         live, incoming = find(tenant, LIVE), find(tenant, NEXT)
-        status = status_of(incoming)
-        if status.error:
-            raise VersionNotReadyError(f"The next version could not be copied; drop it. {status.error}")
-        if not status.is_ready:
-            raise VersionNotReadyError(f"The next version is not ready: {status.left or 'it holds no documents'}.")
+        work = work_of(incoming)
+        if work.error:
+            raise VersionNotReadyError(f"The next version could not be copied; drop it. {work.error}")
+        if not work.is_ready:
+            raise VersionNotReadyError(f"The next version is not ready: {work.left or 'it holds no documents'}.")
         if (replaced := tenant.find_version(PREVIOUS)) is not None:
             drop(replaced)
         deleting.exclude_alike(holder_id=incoming.pk, as_in=live.pk)
@@ -184,20 +190,26 @@ def _new_holder(tenant: Tenant) -> Tenant:
     )
 
 
-def status_of(holder: Tenant) -> Status:
-    """Return where the version that the row holds stands."""
-    since = holder.version_since or holder.created_at
+def work_of(holder: Tenant) -> Work:
+    """Return what the version that the row holds still has to do, without counting its passages."""
     copy = copying.unfinished(holder)
-    return Status(
-        version=holder.version or "live",
-        created_at=since,
-        model=search_model.of(holder),
+    return Work(
         documents=Document.objects.for_tenant(holder).count(),
-        chunks=Chunk.objects.for_tenant(holder).count(),
         to_copy=copy.left if copy else 0,
         crawls=_active_crawls(holder).count(),
         waiting=copying.without_vectors(holder),
         error=copy.error if copy and copy.state == State.FAILED else "",
+    )
+
+
+def _status_of(holder: Tenant) -> Status:
+    since = holder.version_since or holder.created_at
+    return Status(
+        **asdict(work_of(holder)),
+        version=holder.version or "live",
+        created_at=since,
+        model=search_model.of(holder),
+        chunks=Chunk.objects.for_tenant(holder).count(),
         kept_until=since + timedelta(days=settings.KNOWLEDGE_KEEP_VERSION_DAYS) if holder.version == PREVIOUS else None,
     )
 

@@ -1,9 +1,11 @@
 """Another version of the knowledge beside the live one: prepared, switched to, and back."""
 
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -250,7 +252,8 @@ def test_the_command_follows_what_the_workers_do_until_it_is_ready(shop, tenant,
         copy(tenant.find_version(versions.NEXT))
         SyncItem.objects.update(state=State.DONE)
 
-    monkeypatch.setattr("crawl.management.commands.versions.time.sleep", a_moment_later)
+    clock = SimpleNamespace(sleep=a_moment_later, monotonic=time.monotonic)
+    monkeypatch.setattr("crawl.management.commands.versions.time", clock)
     monkeypatch.setattr("crawl.management.commands.versions.LINE_SECONDS", 0)
     out, err = StringIO(), StringIO()
     call_command("versions", "prepare", "--copy", "--wait", "--tenant", "acme", stdout=out, stderr=err)

@@ -177,10 +177,14 @@ def test_passages_deleted_on_demand_stay_deleted_and_those_brought_back_are_back
     assert any("nine" in text for text in found) != is_late
 
 
-def test_what_was_excluded_while_the_versions_crawl_had_not_come_to_it_is_excluded_by_the_switch(prepare, tenant, site):
-    prepare.begin()
+def test_what_was_excluded_before_the_next_versions_crawl_came_to_it_is_excluded_by_the_switch(
+    shop, tenant, site, work
+):
+    holder = versions.prepare(tenant, recrawl=True)
+    tasks.copy_version_task(copy_id=str(VersionCopy.objects.get(tenant=holder).pk))
     delete_embeddings(Document.objects.for_tenant(tenant).get(url=f"{site.url}/price").pk)
-    prepare.finish()
+    work()
+    SyncItem.objects.update(state=State.DONE)
     versions.switch(tenant)
 
     assert Document.objects.for_tenant(tenant).get(url=f"{site.url}/price").excluded_at
@@ -191,6 +195,8 @@ def test_what_was_excluded_while_the_versions_crawl_had_not_come_to_it_is_exclud
 def test_a_website_removed_meanwhile_is_gone_from_all_versions_and_an_added_one_is_in_all(
     prepare, tenant, site, crawl, is_late
 ):
+    site.add_page("/", '<p>Welcome.</p><a href="/new">New</a>')
+    site.add_page("/new", "<p>Only the next version has read this.</p>")
     prepare.begin()
     if is_late:
         prepare.finish()

@@ -71,12 +71,12 @@ class Command(BaseCommand):
         try:
             with Progress(*columns, console=console, disable=not is_shown, transient=True) as bar:
                 shown, last_line = bar.add_task("", total=None), time.monotonic()
-                for status in _until_prepared(tenant):
-                    done = {"total": status.documents + status.to_copy, "completed": status.documents}
-                    bar.update(shown, description=status.left, **(done if status.to_copy else {"total": None}))
+                for work in _until_prepared(tenant):
+                    done = {"total": work.documents + work.to_copy, "completed": work.documents}
+                    bar.update(shown, description=work.left, **(done if work.to_copy else {"total": None}))
                     if not (is_shown or is_quiet) and time.monotonic() - last_line >= LINE_SECONDS:
                         last_line = time.monotonic()
-                        self.stderr.write(f"{status.documents} documents there, still to come: {status.left}")
+                        self.stderr.write(f"{work.documents} documents there, still to come: {work.left}")
         except KeyboardInterrupt:
             self.stderr.write("Stopped watching; the workers go on.")
 
@@ -94,11 +94,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{status.version}: {size}{state}{kept}")
 
 
-def _until_prepared(tenant: Tenant) -> Iterator[versions.Status]:
-    """Yield where the next version stands, again and again until nothing is left to do, or all is lost."""
+def _until_prepared(tenant: Tenant) -> Iterator[versions.Work]:
+    """Yield what the next version still has to do, again and again until it is ready, or all is lost."""
     while holder := tenant.find_version(versions.NEXT):
-        status = versions.status_of(holder)
-        if status.error or status.is_ready or not status.left:
+        work = versions.work_of(holder)
+        if work.error or work.is_ready or not work.left:
             return
-        yield status
+        yield work
         time.sleep(POLL_SECONDS)
