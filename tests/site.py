@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote, unquote
+
+from tests.serving import serving
 
 ENGLISH = (
     "The {name} of the workshop has number {number}. It is described here in a few sentences so that there is enough "
@@ -71,22 +73,14 @@ def html(text: str, **headers: str) -> Answer:
 @contextmanager
 def running_site(pages: int = 0, *, host: str = "127.0.0.1") -> Iterator[Site]:
     """Serve a site until the block ends; with ``pages`` a tree of that many, every third one Persian."""
-    server = ThreadingHTTPServer((host, 0), _Handler)
-    server.daemon_threads = True
-    site = Site(f"http://{host}:{server.server_address[1]}")
-    server.site = site  # type: ignore[attr-defined]
-    server.lock = threading.Lock()  # type: ignore[attr-defined]
-    server.in_flight = 0  # type: ignore[attr-defined]
-    if pages:
-        add_tree(site, pages)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(_Handler, host=host) as server:
+        site = Site(f"http://{host}:{server.server_port}")
+        server.site = site  # type: ignore[attr-defined]
+        server.lock = threading.Lock()  # type: ignore[attr-defined]
+        server.in_flight = 0  # type: ignore[attr-defined]
+        if pages:
+            add_tree(site, pages)
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def page_path(number: int) -> str:

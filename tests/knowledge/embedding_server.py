@@ -4,7 +4,9 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.serving import serving
 
 
 class EmbeddingServer:
@@ -63,15 +65,9 @@ def running_server() -> Iterator[EmbeddingServer]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
-        yield told
-    finally:
-        told.flowing.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as server:
+        told.url = f"http://127.0.0.1:{server.server_port}/v1"
+        try:
+            yield told
+        finally:
+            told.flowing.set()

@@ -2,12 +2,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from knowledge import embedding_endpoint, embeddings
 from knowledge.errors import EmbeddingMismatchError, EmbeddingRefusedError, EmbeddingUnavailableError
+from tests.serving import serving
 
 
 class Endpoint:
@@ -45,18 +46,13 @@ def endpoint(settings) -> Iterator[Endpoint]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    settings.EMBEDDING_BASE_URL = f"http://127.0.0.1:{server.server_port}/v1"
-    settings.EMBEDDING_MODEL = "served/model"
-    settings.EMBEDDING_API_KEY = "sk-secret"
-    embedding_endpoint._client.cache_clear()
-    yield told
-    embedding_endpoint._client.cache_clear()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as server:
+        settings.EMBEDDING_BASE_URL = f"http://127.0.0.1:{server.server_port}/v1"
+        settings.EMBEDDING_MODEL = "served/model"
+        settings.EMBEDDING_API_KEY = "sk-secret"
+        embedding_endpoint._client.cache_clear()
+        yield told
+        embedding_endpoint._client.cache_clear()
 
 
 def cosine(one: list[float], other: list[float]) -> float:

@@ -4,7 +4,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.serving import serving
 
 
 @dataclass
@@ -60,14 +62,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def receiving(receiver: Receiver) -> Iterator[str]:
     """Serve until the block ends; yields the host and port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(receiver))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    host_port = f"127.0.0.1:{server.server_port}"
-    receiver.url = f"http://{host_port}/hooks"
-    try:
-        yield host_port
-    finally:
-        receiver.released.set()
-        server.shutdown()
-        server.server_close()
+    with serving(_handler(receiver)) as server:
+        host_port = f"127.0.0.1:{server.server_port}"
+        receiver.url = f"http://{host_port}/hooks"
+        try:
+            yield host_port
+        finally:
+            receiver.released.set()
