@@ -50,6 +50,7 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
     ATTEMPTS = CLAIMS = "attempt"
     CLAIMED_WITH = ("tenant", "conversation")
     AT_ONCE: ClassVar = {"sent_at": None}
+    IS_TAKEN_AHEAD = True
 
     def held(self) -> Self:
         """Queued messages for which no doorbell is on its way: refused for lack of room, or never sent."""

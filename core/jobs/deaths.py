@@ -37,14 +37,8 @@ _watch = Watch()
 
 
 def sweep() -> int:
-    """Hand on the jobs of the processes that are gone; return how many.
-
-    They may also have died with messages in their hands whose jobs they had not claimed yet.
-    """
-    dead = _watch.look(*lasting.held(presence.LOCKS))
-    if dead:
-        forget()
-    return sum(map(_hand_on_jobs_of, dead))
+    """Hand on the jobs of the processes that are gone; return how many."""
+    return sum(map(_hand_on_jobs_of, _watch.look(*lasting.held(presence.LOCKS))))
 
 
 def _hand_on_jobs_of(number: int) -> int:
@@ -53,7 +47,10 @@ def _hand_on_jobs_of(number: int) -> int:
     for model in apps.get_models():
         if issubclass(model, Job):
             jobs: JobQuerySet[Job] = model._default_manager.all()  # type: ignore[assignment]
-            count += jobs.filter(lease_token__range=presence.tokens_of(number)).hand_on()
+            handed_on = jobs.filter(lease_token__range=presence.tokens_of(number)).hand_on()
+            if handed_on and jobs.IS_TAKEN_AHEAD:
+                forget(model._meta.app_label)
+            count += handed_on
     if count:
         log.warning("a process died, and others take up its jobs", jobs=count)
     return count

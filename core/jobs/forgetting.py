@@ -1,5 +1,6 @@
 """Noticing that messages were lost, so that rows need not wait until theirs counts as lost."""
 
+from contextlib import suppress
 from typing import Any
 
 from celery import signals
@@ -21,10 +22,14 @@ def has_forgotten(who: str) -> bool:
         return False
 
 
+def forget(who: str) -> None:
+    """Take the mark of one away: a worker has died that may have had its messages in its hands."""
+    with suppress(RedisError, OSError):  # the pauses between two rings end by themselves
+        client().hdel(MARKS, who)
+
+
 @signals.worker_ready.connect
-def forget(**_kwargs: Any) -> None:
-    """Take the marks away: a worker that died, or ran before this one, may have had messages in its hands."""
-    try:
+def forget_all(**_kwargs: Any) -> None:
+    """Take all marks away: whoever ran before this worker may have died with messages in its hands."""
+    with suppress(RedisError, OSError):
         client().delete(MARKS)
-    except (RedisError, OSError):
-        return  # the broker comes first for a worker; the pauses between two rings end by themselves

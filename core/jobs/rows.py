@@ -35,6 +35,7 @@ class JobQuerySet(models.QuerySet[_Job_co]):
     CLAIMS: ClassVar[str] = "attempts"  # the column that counts claims without an outcome
     CLAIMS_MAX: ClassVar[int] = CLAIMS_MAX
     CLAIMED_WITH: ClassVar[tuple[str, ...]] = ("tenant",)
+    IS_TAKEN_AHEAD: ClassVar[bool] = False  # workers take many of its messages before they have claimed their jobs
     AT_ONCE: ClassVar[dict[str, Any]] = {}  # what besides lets the sweeper ring for a free job without a pause
 
     def leased(self) -> Self:
