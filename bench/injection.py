@@ -25,6 +25,7 @@ from bench.world import World
 from chat import llm, services, tasks
 from chat.answering import generated
 from chat.answering.guarding import Guard
+from chat.model_events import Usage
 from chat.models import Message
 from chat.pages.presenting import answer_of
 from crawl import extraction
@@ -98,9 +99,7 @@ def _real_model() -> Iterator[list[str]]:
     said: list[str] = []
     stream = llm.stream
 
-    async def overheard(
-        turns: list[llm.Turn], *, should_stop: Callable[[], bool]
-    ) -> AsyncGenerator[str | llm.Usage, None]:
+    async def overheard(turns: list[llm.Turn], *, should_stop: Callable[[], bool]) -> AsyncGenerator[str | Usage, None]:
         async with aclosing(stream(turns, should_stop=should_stop)) as texts:
             async for text in texts:
                 if isinstance(text, str):

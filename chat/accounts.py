@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 
 from chat import freshness, token_budget
-from chat.llm import Usage
+from chat.model_events import Usage
 from chat.models import Message
 from chat.payload import message_body
 from core.states import State

@@ -8,9 +8,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from django.conf import settings
@@ -18,15 +17,14 @@ from django.conf import settings
 from chat import model_connection
 from chat.errors import AnsweringError
 from chat.model_connection import Address, Connection, ConnectionLostError
+from chat.model_events import Events, Usage, read, usage_in
 from chat.pulse import pulse
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 0.25
 RETRY_AFTER_MAX_SECONDS = 2.0
-LINE_MAX_BYTES = 1_000_000
 USAGE_WAIT_SECONDS = 0.5  # for the count of tokens, which comes after the answer
-USAGE_MAX_TOKENS = 10_000_000
 OK = 200
 
 
@@ -62,14 +60,6 @@ class LLMBrokenStreamError(LLMError):
 class Turn(TypedDict):
     role: str
     content: str
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What an answer took, as its server counts."""
-
-    prompt_tokens: int
-    answer_tokens: int
 
 
 class _StoppedError(Exception):
@@ -214,7 +204,7 @@ class _Answer:
         self._watch = watch
         self._is_urgent = True  # until the first text has come
         self._woken: asyncio.Future[None] | None = None
-        self._events = _Events()
+        self._events = Events()
 
     async def begin(self, request: bytes) -> "_Answer":
         """Send the request and wait for the head of its answer."""
@@ -252,9 +242,9 @@ class _Answer:
                     self._is_done = True
                     continue
                 chunk: dict[str, Any] = json.loads(event.decode())
-                self._usage = _usage_in(chunk) or self._usage
+                self._usage = usage_in(chunk) or self._usage
                 if not self.is_whole:
-                    piece, self.is_whole = _read(chunk)
+                    piece, self.is_whole = read(chunk)
                     text += piece
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as exc:
             self._is_done = True
@@ -295,59 +285,6 @@ class _Answer:
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
-
-
-class _Events:
-    """The data of server-sent events, as bytes arrive."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the data of each event that is complete.
-
-        Raises:
-            ValueError: if a line is too long.
-        """
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LINE_MAX_BYTES:
-            raise ValueError("endless line")
-        for line in lines:
-            stripped = line.rstrip(b"\r")
-            if stripped.startswith(b"data:"):
-                self._data.append(stripped[5:].lstrip(b" "))
-            elif not stripped and self._data:
-                yield b"\n".join(self._data)
-                self._data = []
-
-
-def _usage_in(chunk: dict[str, Any]) -> Usage | None:
-    """Return the tokens that an event reports; None for nonsense, which must not end an answer."""
-    told = chunk.get("usage")
-    if not isinstance(told, dict):
-        return None
-    counts: list[Any] = [told.get("prompt_tokens"), told.get("completion_tokens")]
-    if not all(type(count) is int and 0 <= count <= USAGE_MAX_TOKENS for count in counts):
-        return None
-    return Usage(*counts)
-
-
-def _read(chunk: dict[str, Any]) -> tuple[str, bool]:
-    """Return the text in one event and whether it is the answer's last.
-
-    Raises:
-        ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError: if it is none of the protocol's.
-    """
-    if chunk.get("error"):
-        raise ValueError("the server reports an error")
-    if not chunk.get("choices"):
-        return "", False
-    choice = chunk["choices"][0]
-    text = (choice.get("delta") or {}).get("content") or ""
-    if not isinstance(text, str):
-        raise TypeError("content that is no text")
-    return text, bool(choice.get("finish_reason"))
 
 
 def _headers() -> dict[str, str]:

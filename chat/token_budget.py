@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
-from chat.llm import Usage
+from chat.model_events import Usage
 from chat.models import Message
 from core.states import State
 from tenants.models import Tenant, TokenDay

@@ -31,7 +31,6 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:7001").rstrip("/")
 HEALTH_DIR = VAR_DIR / "health"  # one file per worker, touched while it lives (core/health.py)
-WORKER_HEALTH_MAX_AGE_SECONDS = 30
 WORKER_STUCK_EXIT_SECONDS = 90
 DEPLOY_DIR = BASE_DIR / "deploy"  # the files that start the workers of a service
 

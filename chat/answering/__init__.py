@@ -2,7 +2,7 @@
 
 from chat.answering.pieces import Author, ByModel, Citation, Ending, FromCache, MayKeep, Piece, Sources, Text
 from chat.answering.steps import answer
-from chat.llm import Usage
+from chat.model_events import Usage
 
 __all__ = [
     "Author",

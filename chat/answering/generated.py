@@ -20,6 +20,7 @@ from chat.answering import not_found
 from chat.answering.citing import Citing
 from chat.answering.guarding import Guard
 from chat.answering.pieces import Ending, Piece, Sources, Text
+from chat.model_events import Usage
 from chat.models import Message
 from chat.token_budget import estimated_tokens
 from core.states import State
@@ -104,7 +105,7 @@ async def answer(plan: Plan, should_stop: Callable[[], bool]) -> AsyncGenerator[
     has_begun = False
     async with aclosing(llm.stream(plan.prompt, should_stop=should_stop)) as texts:
         async for safe in _guarded(guard, texts):
-            if isinstance(safe, llm.Usage):
+            if isinstance(safe, Usage):
                 yield safe
                 continue
             has_begun = has_begun or bool(safe)
@@ -131,10 +132,10 @@ def rules_for(language: str, mark: str) -> str:
     return _RULES.format(no_answer=NO_ANSWER, language=LANGUAGE_NAMES[language], mark=mark)
 
 
-async def _guarded(guard: Guard, texts: AsyncGenerator[str | llm.Usage, None]) -> AsyncGenerator[str | llm.Usage, None]:
+async def _guarded(guard: Guard, texts: AsyncGenerator[str | Usage, None]) -> AsyncGenerator[str | Usage, None]:
     """Yield what may be shown; ends where the model begins to recite its rules."""
     async for text in _without_no_answer(texts):
-        if isinstance(text, llm.Usage):
+        if isinstance(text, Usage):
             yield text
             continue
         safe = guard.feed(text)
@@ -144,12 +145,12 @@ async def _guarded(guard: Guard, texts: AsyncGenerator[str | llm.Usage, None]) -
         yield safe
 
 
-async def _without_no_answer(texts: AsyncGenerator[str | llm.Usage, None]) -> AsyncGenerator[str | llm.Usage, None]:
+async def _without_no_answer(texts: AsyncGenerator[str | Usage, None]) -> AsyncGenerator[str | Usage, None]:
     """Yield the texts, or nothing if they say no more than NO_ANSWER."""
     opening = ""  # held back while it may still become that
     has_begun = False
     async for text in texts:
-        if has_begun or isinstance(text, llm.Usage):
+        if has_begun or isinstance(text, Usage):
             yield text
             continue
         opening += text

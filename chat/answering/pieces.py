@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from chat.llm import Usage
+from chat.model_events import Usage
 from chat.query_cache import Slot
 from knowledge.search import Passage
 
