@@ -18,9 +18,10 @@ from concurrent.futures import ProcessPoolExecutor
 from django.conf import settings
 
 from bench import bare_model, figures
+from bench.crawling import crawl_whole
 from bench.world import BASE_DIR, PYTHON, World, stop
 from crawl import services
-from crawl.models import CrawlRun, Page
+from crawl.models import Page
 from knowledge import embeddings, indexing
 from knowledge.models import Chunk
 from tenants.services import create_tenant
@@ -81,14 +82,7 @@ def crawl(here: World, address: str, environ: dict[str, str]) -> tuple[tuple[int
     started = here.start_services("celery_worker", "sweeper", KNOWLEDGE_SYNC_WINDOW="0", **environ)
     settings.OUTBOUND_ALLOWED_HOSTS = [address.removeprefix("http://")]
     website = services.add_website(tenant=create_tenant(slug="bench"), url=f"{address}/", max_pages=5000)
-    begin = time.monotonic()
-    run = services.start_crawl(website=website)
-    ended = CrawlRun.objects.filter(pk=run.pk, finished_at__isnull=False)
-    here.wait_for(ended.exists, "the crawl did not end", seconds=CRAWL_SECONDS, log="celery_worker")
-    seconds = time.monotonic() - begin
-    for process in started:
-        stop(process)
-    run.refresh_from_db()
+    run, seconds = crawl_whole(here, website, started, at_most_seconds=CRAWL_SECONDS)
     if run.error:
         raise RuntimeError(run.error)
     return (Page.objects.filter(http_status=200).count(), seconds), services.progress(run).counts

@@ -8,16 +8,16 @@ and then on. Needs a Chromium; without one the bench says so and ends.
 import argparse
 import json
 import re
-import time
 import urllib.parse
 from collections import Counter
 
 from django.conf import settings
 
 from bench import figures
-from bench.world import World, stop
+from bench.crawling import crawl_whole
+from bench.world import World
 from crawl import services
-from crawl.models import CrawlRun, Page
+from crawl.models import Page
 from crawl.rendering import usable
 from tenants.models import Tenant
 from tenants.services import create_tenant
@@ -107,13 +107,7 @@ def crawl(here: World, tenant: Tenant, site: Site, renderer: str) -> tuple[dict[
     here.log("celery_worker").unlink(missing_ok=True)
     started = here.start_services("celery_worker", "sweeper", KNOWLEDGE_SYNC_WINDOW="0", **environ)
     website = services.add_website(tenant=tenant, url=f"{site.url}/", renders_javascript=renderer != "off")
-    begin = time.monotonic()
-    run = services.start_crawl(website=website)
-    ended = CrawlRun.objects.filter(pk=run.pk, finished_at__isnull=False)
-    here.wait_for(ended.exists, "the crawl did not end", seconds=CRAWL_SECONDS, log="celery_worker")
-    seconds = time.monotonic() - begin
-    for process in started:
-        stop(process)
+    _run, seconds = crawl_whole(here, website, started, at_most_seconds=CRAWL_SECONDS)
     read = Page.objects.filter(website=website, document__isnull=False).select_related("document")
     found = {decoded(page.url, site): page.document.content for page in read}
     return found, seconds, here.log("celery_worker").read_text(errors="replace")
