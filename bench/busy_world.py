@@ -1,14 +1,12 @@
 """An installation under load: the services that ship, a stub model, a tenant with something to find, and its keys."""
 
-import statistics
 import time
 from dataclasses import dataclass
 
-from bench import costs, figures, load, material, model_server, words
+from bench import costs, embedding_cost, figures, load, material, model_server
 from bench.load_generator import Order, Sample
 from bench.world import PYTHON, World, answers
 from core.embedded import ports
-from knowledge.embeddings import embed_query
 from knowledge.models import Chunk
 
 SERVICES = ("web", "celery_ai", "celery_worker", "sweeper")
@@ -16,7 +14,6 @@ VECTORS_SECONDS = 120
 WARM_QUESTIONS, WARM_PER_SECOND = 24, 4.0
 ANSWER_TIMEOUT_SECONDS = 45.0
 SLOW_TIMEOUT_SECONDS = 150.0
-EMBEDDED_QUESTIONS = 40
 WAITING_MAX = 200  # what ships, and one tenant asks for all
 OVERHEAD_P95_MAX_MS = 250.0
 START_SECONDS = 2.0
@@ -30,6 +27,7 @@ class Asked:
     seconds: float
     samples: list[Sample]
     costs: costs.Costs
+    embedding_seconds: float = 0.0  # of the CPU, for all of them
 
     @property
     def answered(self) -> list[Sample]:
@@ -67,7 +65,7 @@ class BusyWorld:
         self.address = f"http://127.0.0.1:{port}"
         here.start_services(
             *SERVICES, UVICORN_PORT=str(port), LLM_BASE_URL=f"{model}/v1", LLM_MODEL=model_server.MODEL,
-            API_RATE_PER_KEY="1000000/minute", LIMIT_END_USER_DAILY="0",
+            DJANGO_SETTINGS_MODULE="bench.counting", API_RATE_PER_KEY="1000000/minute", LIMIT_END_USER_DAILY="0",
             CHAT_WAITING_MAX=str(WAITING_MAX), CHAT_WAITING_MAX_PER_TENANT=str(WAITING_MAX), **environ,
         )  # fmt: skip
         bare = Chunk.objects.filter(embedding=None)
@@ -84,10 +82,11 @@ class BusyWorld:
     def ask(self, count: int, per_second: float, *, slowly: bool = False) -> Asked:
         """Ask ``count`` questions at a fixed rate and wait for the end of every answer."""
         order = self._order(count, per_second, slowly=slowly)
-        begin = time.monotonic()
+        begin, embedded = time.monotonic(), embedding_cost.spent_seconds()
         with costs.Costs(self.here) as spent:
             samples = load.run(self.here, order)
-        return Asked(per_second, time.monotonic() - begin, samples, spent)
+        embedding_seconds = embedding_cost.spent_seconds() - embedded
+        return Asked(per_second, time.monotonic() - begin, samples, spent, embedding_seconds)
 
     def ask_in_phases(self, phases: list[tuple[float, float]]) -> list[Asked]:
         """Ask at one rate after the other, ``(per second, seconds)``, without waiting for answers in between."""
@@ -114,16 +113,6 @@ class BusyWorld:
             first=first,
             suffix=f" {model_server.SLOWLY}" if slowly else "",
         )
-
-    def embedding_ms(self) -> float:
-        """Return the CPU that embedding one question takes, measured here on the same questions."""
-        embed_query(words.question(0))
-        spent = []
-        for number in range(1, EMBEDDED_QUESTIONS + 1):
-            before = time.process_time()
-            embed_query(words.question(number))
-            spent.append(1000 * (time.process_time() - before))
-        return round(statistics.mean(spent), 1)
 
 
 def complaints(asked: Asked, most: int = 3) -> str:

@@ -48,10 +48,9 @@ def main(here: World) -> None:
     rate = options.rate or USERS / PER_USER_SECONDS
     print(figures.table(HEADER, []), flush=True)
     users = show(busy.ask(round(rate * plan.users_seconds), rate))
-    embedding = busy.embedding_ms()
     knee = users if options.only_users else find_knee(busy, plan, users)
     held = busy.ask(plan.held, plan.held_per_second, slowly=True) if not options.only_users else users
-    report(machine, users, knee, held, embedding)
+    report(machine, users, knee, held)
 
 
 def parse() -> argparse.Namespace:
@@ -93,9 +92,10 @@ def holds(asked: Asked) -> bool:
     return not (asked.errors or asked.refused or slow)
 
 
-def report(machine: str, users: Asked, knee: Asked, held: Asked, embedding: float) -> None:
+def report(machine: str, users: Asked, knee: Asked, held: Asked) -> None:
     overhead = figures.spread(users.overheads_ms)
     spent = users.costs.per_question(len(users.answered))
+    embedding = round(1000 * users.embedding_seconds / len(users.answered), 1)
     memory = {
         name: round(max(users.costs.megabytes[name], held.costs.megabytes[name])) for name in ("celery_ai", "web")
     }
