@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from core.jobs import Job, JobQuerySet, doubled_gap, new_token
+from core.postgres import prepared
 from core.postgres.columns import Columns, update
 from core.states import State
 from tenants.models import EndUser, Tenant, TenantOwned, TenantOwnedQuerySet
@@ -59,7 +60,7 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
     def oldest_held(self, tenant_id: uuid.UUID) -> tuple[uuid.UUID, uuid.UUID] | None:
         """Return the id and the task's id of the tenant's oldest `held` message; by hand, for every answer asks."""
         with connection.cursor() as cursor:
-            cursor.execute(_OLDEST_HELD, [tenant_id])
+            prepared.execute(cursor, _OLDEST_HELD, [tenant_id])
             row: tuple[uuid.UUID, uuid.UUID] | None = cursor.fetchone()
         return row
 
@@ -88,7 +89,7 @@ class MessageQuerySet(TenantOwnedQuerySet["Message"], JobQuerySet["Message"]):  
     def stopped(self, _tokens: Iterable[uuid.UUID]) -> list[uuid.UUID]:
         """Return the tokens of all claims that a person asked to end: nearly always none, whoever holds them."""
         with connection.cursor() as cursor:  # by hand: each worker looks twice a second
-            cursor.execute(_STOPPED)
+            prepared.execute(cursor, _STOPPED)
             return [token for (token,) in cursor.fetchall()]
 
 
@@ -217,7 +218,7 @@ _CONVERSATION = Columns(Conversation, "conversation")
 # What makes a message free and its claim's values are those of `JobQuerySet.take`.
 _CLAIM = f"""
     SELECT pg_advisory_xact_lock(hashtextextended('chat answers ' || tenant_id, 0))
-    FROM chat_message WHERE id = %(id)s AND state IN %(open)s;
+    FROM chat_message WHERE id = %(id)s AND state IN ('queued', 'running');
     UPDATE chat_message message SET state = 'running', attempt = message.attempt + 1, lease_token = %(token)s,
         lease_until = statement_timestamp() + %(lease)s, started_at = statement_timestamp()
     FROM tenants_tenant tenant, chat_conversation conversation
@@ -239,14 +240,13 @@ def _claim(message_id: uuid.UUID | str) -> Message | None:
     """Claim the message as `JobQuerySet.take` does, if its tenant has room."""
     values = {
         "id": message_id,
-        "open": OPEN_STATES,
         "token": new_token(),
         "lease": timedelta(seconds=settings.JOB_LEASE_SECONDS),
         "attempts": MessageQuerySet.CLAIMS_MAX,
         "room": settings.CHAT_ANSWERS_PER_TENANT,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, values)
+        prepared.execute(cursor, _CLAIM, values)
         row = cursor.fetchone()
     if row is None:
         return None

@@ -14,6 +14,7 @@ from django.db.models import F
 
 from chat.model_events import Usage
 from chat.models import Message
+from core.postgres import prepared
 from core.states import State
 from tenants.models import Tenant, TokenDay
 
@@ -86,14 +87,16 @@ def settle(message: Message, usage: Usage | None = None) -> None:
     cost = prompt * settings.LLM_PROMPT_PRICE_PER_MILLION + answer * settings.LLM_ANSWER_PRICE_PER_MILLION
     used = {"prompt": prompt, "answer": answer, "cost": round(cost), "held": message.held_tokens, "message": message.pk}
     with connection.cursor() as cursor:
-        cursor.execute(_USE, used | {"tenant": message.tenant_id, "day": _day(message)})
+        prepared.execute(cursor, _USE, used | {"tenant": message.tenant_id, "day": _day(message)})
     message.prompt_tokens, message.answer_tokens, message.cost_micros = prompt, answer, round(cost)
     message.held_tokens = 0
 
 
 def _hold(message: Message, tokens: int, limit: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE, {"tenant": message.tenant_id, "day": _day(message), "tokens": tokens, "limit": limit})
+        prepared.execute(
+            cursor, _RESERVE, {"tenant": message.tenant_id, "day": _day(message), "tokens": tokens, "limit": limit}
+        )
         return cursor.fetchone() is not None
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from core.postgres import prepared
 from knowledge import beside, embeddings, search_model, text_search, vector_search
 from knowledge.embeddings import EmbeddingError
 from knowledge.text import distinct_words, words
@@ -152,7 +153,7 @@ def _read(tenant: Tenant, chunk_ids: Collection[int], vector: list[float] | None
         "model": model,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_READ, asked)
+        prepared.execute(cursor, _READ, asked)
         return [_Row(*row) for row in cursor.fetchall()]
 
 

@@ -8,17 +8,20 @@ import uuid
 
 from django.db import connection
 
+from core.postgres import prepared
 from knowledge import embeddings
 from knowledge.models import FullSync, Place, SearchModel
 from tenants.models import Tenant
 
 Plan = list[tuple[Place, str]]
 
+_FIND = "SELECT model FROM knowledge_searchmodel WHERE tenant_id = %s"
+
 
 def of(tenant: Tenant) -> str:
     """Return the model whose vectors this tenant's are compared by."""
     with connection.cursor() as cursor:  # by hand: every question asks
-        cursor.execute("SELECT model FROM knowledge_searchmodel WHERE tenant_id = %s", [tenant.knowledge_id])
+        prepared.execute(cursor, _FIND, [tenant.knowledge_id])
         row = cursor.fetchone()
     return row[0] if row else embeddings.model_id()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connection
 
+from core.postgres import prepared
 from knowledge.models.documents import INDEXED_WORDS, SAMPLED_EVERY
 from knowledge.word_sample import Sample, samples
 from tenants.models import Tenant
@@ -116,7 +117,7 @@ def find(*, tenant: Tenant, terms: list[str]) -> WordHits:
     if known is not None:
         return _find_in_large(parameters["tenant"], terms, known)
     with connection.cursor() as cursor:
-        cursor.execute(_FIND, parameters)
+        prepared.execute(cursor, _FIND, parameters)
         rows = cursor.fetchall()
     chunks, frequency = rows[0][0], json.loads(rows[0][1] or "{}")
     if chunks > EXACT_MAX_CHUNKS:

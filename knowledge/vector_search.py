@@ -1,10 +1,9 @@
 """Find a tenant's passages by meaning: the nearest vectors of the model it is searched with."""
 
-from typing import Any
-
 from django.conf import settings
 from django.db import connection
 
+from core.postgres import prepared
 from knowledge import vector_index
 from tenants.models import Tenant
 
@@ -27,7 +26,7 @@ _INDEXED = """
 """
 # In one message with the search, and so in its transaction. The scan goes on until it has found enough; the planner
 # underrates what comparing every vector costs.
-_PREPARED = (
+_WITH_SETTINGS = (
     "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL hnsw.ef_search = {candidates}; "
     "SET LOCAL enable_sort = off; {search}"
 )
@@ -45,6 +44,7 @@ _BOTH_PLACES = """
     ) near
     ORDER BY cosine DESC LIMIT %(limit)s
 """
+_EXACT_IN_BOTH = _BOTH_PLACES.format(first=_EXACT)
 
 
 def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> dict[int, float]:
@@ -54,7 +54,7 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     once it is built (`vector_index.maintain`). A shared one is not: filtering its answers by tenant loses most of them.
     """
     dimensions = len(vector)
-    parameters = {
+    parameters: dict[str, Any] = {
         "tenant": tenant.knowledge_id,
         "vector": written(vector),
         "model": model,
@@ -63,16 +63,14 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     }
     if chunks > _MAY_HAVE_INDEX * settings.SEARCH_EXACT_MAX_CHUNKS and vector_index.is_ready(tenant, model, dimensions):
         search = _BOTH_PLACES.format(first=_INDEXED.format(dimensions=dimensions))
-        return _run(_PREPARED.format(candidates=vector_index.EF_SEARCH, search=search), parameters)
-    return _run(_BOTH_PLACES.format(first=_EXACT), parameters)
+        with connection.cursor() as cursor:
+            cursor.execute(_WITH_SETTINGS.format(candidates=vector_index.EF_SEARCH, search=search), parameters)
+            return dict(cursor.fetchall())
+    with connection.cursor() as cursor:
+        prepared.execute(cursor, _EXACT_IN_BOTH, parameters)
+        return dict(cursor.fetchall())
 
 
 def written(vector: list[float]) -> str:
     """Return the vector as PostgreSQL reads it: what it keeps of each number needs nine digits, half of all."""
     return f"[{','.join([f'{number:.9g}' for number in vector])}]"
-
-
-def _run(statement: str, parameters: dict[str, Any]) -> dict[int, float]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return dict(cursor.fetchall())

@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.utils.dateparse import parse_datetime
 
 from core.continuing import GOES_ON
+from core.postgres import prepared
 from tasks_api.models import TaskState
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,7 @@ def _execute(sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]] | int:
     is_inside = connection.in_atomic_block
     guard = transaction.atomic() if is_inside else nullcontext()
     with guard, connection.cursor() as cursor:
-        cursor.execute(sql if is_inside else _WITHOUT_WAITING + sql, values)
+        prepared.execute(cursor, sql if is_inside else _WITHOUT_WAITING + sql, values)
         return cursor.fetchall() if cursor.description else cursor.rowcount
 
 

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
+from core.postgres import prepared
 from core.postgres.columns import insert
 from tenants.errors import DailyLimitReachedError
 from tenants.models import DailyCounter, EndUser, LimitReset, Tenant, UsageEntry
@@ -94,7 +95,7 @@ def settle(*, question_id: uuid.UUID, outcome: str, total_ms: int | None) -> uui
     now = timezone.now()
     is_failed = outcome == UsageEntry.Outcome.FAILED
     with connection.cursor() as cursor:
-        cursor.execute(_SETTLE, [outcome, total_ms, now, now if is_failed else None, question_id])
+        prepared.execute(cursor, _SETTLE, [outcome, total_ms, now, now if is_failed else None, question_id])
         row = cursor.fetchone()
     if row is None:
         return False
@@ -147,7 +148,7 @@ def _take(tenant: Tenant, end_user: EndUser | None, day: date, limit: int | None
     if limit != 0:
         with connection.cursor() as cursor:
             user_id = end_user.pk if end_user else None
-            cursor.execute(_TAKE, [tenant.pk, user_id, day, _NO_LIMIT if limit is None else limit])
+            prepared.execute(cursor, _TAKE, [tenant.pk, user_id, day, _NO_LIMIT if limit is None else limit])
             row = cursor.fetchone()
         if row:
             return int(row[0])

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 
+from core.postgres import prepared
 from tenants.models import Tenant, WebhookDelivery, WebhookEndpoint, WebhookEvent
 
 # As `WebhookEndpointQuerySet.subscribed` says; by hand, because every answer asks.
@@ -21,7 +22,7 @@ _IS_HEARD = """
 def is_heard(*, tenant: Tenant, type: str) -> bool:  # noqa: A002 -- the event's own word
     """Tell whether any endpoint of the tenant, enabled or not, asks for the type."""
     with connection.cursor() as cursor:
-        cursor.execute(_IS_HEARD, [tenant.pk, json.dumps([type])])
+        prepared.execute(cursor, _IS_HEARD, [tenant.pk, json.dumps([type])])
         return bool(cursor.fetchone()[0])
 
 

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connection, models
 
+from core.postgres.prepared import execute
+
 M = TypeVar("M", bound=models.Model)
 
 
@@ -40,7 +42,7 @@ def insert(*rows: models.Model, unless_known: bool = False) -> bool:
         fields = row._meta.concrete_fields
         values += [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
     with connection.cursor() as cursor:
-        cursor.execute(";".join(statements) + (" ON CONFLICT DO NOTHING" if unless_known else ""), values)
+        execute(cursor, ";".join(statements) + (" ON CONFLICT DO NOTHING" if unless_known else ""), values)
         if not cursor.rowcount:
             return False
     for row in rows:
@@ -53,7 +55,7 @@ def update(model: type[models.Model], key: dict[str, Any], values: dict[str, Any
     statement, fields = _updating(model, tuple(values), tuple(key))
     given = zip(fields, [*values.values(), *key.values()], strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [field.get_db_prep_save(value, connection) for field, value in given])
+        execute(cursor, statement, [field.get_db_prep_save(value, connection) for field, value in given])
         return cursor.rowcount
 
 

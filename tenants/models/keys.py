@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
+from core.postgres import prepared
 from core.postgres.columns import Columns
 from tenants.models.tenant import Tenant, TenantOwned, TenantOwnedQuerySet
 from tenants.scopes import Scope, all_scopes
@@ -94,7 +95,7 @@ _FIND = f"""
 def _find(public_id: str) -> APIKey | None:
     """Read a key with its tenant; by hand, because every request does."""
     with connection.cursor() as cursor:
-        cursor.execute(_FIND, [public_id])
+        prepared.execute(cursor, _FIND, [public_id])
         row = cursor.fetchone()
     if row is None:
         return None

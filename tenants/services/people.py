@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
+from core.postgres import prepared
 from core.postgres.columns import Columns, insert
 from tenants.errors import ScopeInvalidError, ScopeNotHeldError, TenantExistsError, TenantInvalidError
 from tenants.models import APIKey, EndUser, Membership, Tenant, hash_secret, new_secret
@@ -82,7 +83,7 @@ def add_member(*, tenant: Tenant, user: User, role: str = Membership.Role.STAFF)
 def get_end_user(*, tenant: Tenant, external_id: str) -> EndUser:
     """Return the tenant's end user with this id, creating it at first sight."""
     with connection.cursor() as cursor:
-        cursor.execute(_FIND_END_USER, [tenant.pk, external_id])
+        prepared.execute(cursor, _FIND_END_USER, [tenant.pk, external_id])
         row = cursor.fetchone()
     if row is not None:
         return _END_USER.take(iter(row))

@@ -25,7 +25,7 @@ ACCEPTED = [
     "commit",
     "insert tasks_api_taskrun",
 ]
-CLAIMED = ["lock chat_message"]  # the tenant's room; with it, in one round trip, the claim and what it needs to know
+CLAIMED = ["select chat_message"]  # locks the tenant's room; with it, in one round trip, the claim and what it needs
 SEARCHED = [
     "select knowledge_knowledgeversion",
     "select chat_cachedanswer",
@@ -47,6 +47,7 @@ CLOSED = [
     "select chat_message",  # whom the tenant's room held back
 ]
 UPKEEP = {"PING", "HELLO", "CLIENT", "SELECT"}  # of a connection, now and then
+_PREPARED = re.compile(r"EXECUTE ([a-z]+)_([a-z_]+)_\d+")  # as core.postgres.prepared names them
 _TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE)\s+"?((?:chat|tenants?|knowledge|tasks_api)_\w+)"?')
 
 
@@ -81,10 +82,10 @@ def named(queries):
 def _name(sql):
     if sql in ("BEGIN", "COMMIT"):
         return sql.lower()
+    if prepared := _PREPARED.search(sql):
+        return " ".join(prepared.groups())
     table = _TABLE.search(sql)
     assert table, sql
-    if "advisory" in sql:
-        return f"lock {table[1]}"
     verbs = ["UPDATE"] if sql.startswith("UPDATE") else ["INSERT", "UPDATE", "SELECT"]
     verb = next(verb for verb in verbs if verb in sql).lower()
     return f"{verb} {table[1]}"

@@ -103,10 +103,10 @@ def test_sending_a_queued_task_again_keeps_one_row(redis_client):
 
 @pytest.mark.django_db
 def test_publishing_costs_one_statement(redis_client, django_assert_num_queries):
-    with django_assert_num_queries(3) as captured:  # inside the test's transaction: savepoint, insert, release
+    with django_assert_num_queries(3) as captured:  # inside the test's transaction: savepoint, prepared insert, release
         tasks.succeed.delay()
 
-    assert [query["sql"].split()[0] for query in captured.captured_queries] == ["SAVEPOINT", "INSERT", "RELEASE"]
+    assert [query["sql"].split()[0] for query in captured.captured_queries] == ["SAVEPOINT", "EXECUTE", "RELEASE"]
 
 
 @pytest.mark.slow
