@@ -14,18 +14,20 @@ from chat import accounts, stream, tasks
 from chat.models import Message
 from chat.payload import message_body
 from core.jobs import CLAIMS_MAX, has_forgotten, ring_each
+from core.postgres.standing import AnyRow
 from core.states import State
 
 log = logging.getLogger(__name__)
 
 LIMIT = 200
+_work = AnyRow(Message.objects.free)
 
 
 def sweep(*, limit: int = LIMIT) -> int:
     """Close messages that used up their attempts, ring again for those nobody heard; return how many of both."""
     if has_forgotten("chat"):
         Message.objects.free().update(sent_at=None)
-    return close_worn_out(limit=limit) + ring_again(limit=limit)
+    return close_worn_out(limit=limit) + ring_again(limit=limit) if _work else 0
 
 
 def close_worn_out(*, limit: int) -> int:

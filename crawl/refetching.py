@@ -11,19 +11,21 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from core.postgres.standing import AnyRow
 from core.states import State
 from crawl import finishing, frontier
 from crawl.models import CrawlRun, Page, Website
 from knowledge.models import Refetch
 
 LIMIT = 500
+_wishes = AnyRow(lambda: Refetch.objects.filter(taken_at=None))
 
 
 def sweep() -> int:
     """Start a run for each website that is at rest and has pages to be read again; return how many pages."""
-    waiting = Refetch.objects.filter(taken_at=None)
-    if not waiting.exists():
+    if not _wishes:
         return 0
+    waiting = Refetch.objects.filter(taken_at=None)
     _take(Refetch.objects.filter(taken_at=None, document__fetched_at__gte=F("asked_at")))  # read meanwhile
     _take(Refetch.objects.filter(taken_at=None, document__pages=None))  # not from a website
     busy = CrawlRun.objects.active().values("website")

@@ -6,12 +6,19 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from core.jobs import CLAIMS_MAX, has_forgotten
-from core.states import State
+from core.postgres.standing import AnyRow
+from core.states import OPEN_STATES, State
 from crawl import finishing, frontier, scheduling, sending, uploading
-from crawl.models import CrawlRun, CrawlRunQuerySet, Page, Upload
+from crawl.models import CrawlRun, CrawlRunQuerySet, Page, Upload, Website
 from tenants.models import Tenant
 
 LIMIT = 100
+_work = AnyRow(
+    CrawlRun.objects.active,
+    Page.objects.due,
+    lambda: Website.objects.filter(next_crawl_at__lte=Now()),
+    lambda: Upload.objects.filter(state__in=OPEN_STATES),
+)
 
 
 def sweep() -> int:
@@ -23,6 +30,8 @@ def sweep() -> int:
         for jobs in (CrawlRun.objects, Page.objects):  # that nobody took them was not their queue's length
             jobs.free().filter(sends__gt=0).update(send_at=Now(), sends=0)
         Upload.objects.filter(state=State.QUEUED).update(sent_at=None)
+    if not _work:
+        return 0
     return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due() + _sweep_uploads()
 
 

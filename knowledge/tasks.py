@@ -4,16 +4,25 @@ import logging
 import uuid
 
 from celery import Task, shared_task
-from django.db.models.functions import Coalesce
+from django.db.models import Q
+from django.db.models.functions import Coalesce, Now
 
 from core import enqueue, turns
 from core.jobs import has_forgotten, kept, ring_each
-from core.states import State
+from core.postgres.standing import AnyRow
+from core.states import OPEN_STATES, State
 from knowledge import copying, deleting, full_sync, sync_queue, vector_index
 from knowledge.embeddings import EmbeddingError
 from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem, VersionCopy
 
 SEND_LIMIT = 500
+_work = AnyRow(
+    lambda: SyncItem.objects.filter(state=State.QUEUED, sent_at=None, not_before__lte=Now()),
+    lambda: SyncItem.objects.filter(Q(state=State.QUEUED, sent_at__isnull=False) | Q(state=State.RUNNING)),
+    FullSync.objects.open,
+    lambda: VersionCopy.objects.filter(state__in=OPEN_STATES),
+    lambda: EmbeddingDeletion.objects.filter(state=State.QUEUED),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +62,8 @@ def sweep(*, limit: int) -> int:
     if has_forgotten("knowledge"):
         for jobs in (SyncItem.objects, FullSync.objects, VersionCopy.objects):
             jobs.filter(state=State.QUEUED, sent_at__isnull=False).update(sent_at=None)
+    if not _work:
+        return 0
     repaired = sum(work.repair(limit=limit) for work in (sync_queue, full_sync, copying))
     sent = send_due(limit=limit) + send_full_syncs() + send_copies(limit=limit) + send_lost_deletions(limit=limit)
     return repaired + sent

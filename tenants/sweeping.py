@@ -4,23 +4,34 @@ import uuid
 from datetime import timedelta
 
 from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.enqueue import publish
 from core.jobs import has_forgotten, ring_each
+from core.postgres.standing import AnyRow
 from core.states import OPEN_STATES, State
 from tenants import announcing, delivering, tasks
-from tenants.models import Notification, WebhookDelivery, WebhookEndpoint
+from tenants.models import Notification, UsageEntry, WebhookDelivery, WebhookEndpoint
 
 LIMIT = 100
 NOTIFICATION_RING_AGAIN_AFTER = timedelta(seconds=30)
 COUNT_AFTER = timedelta(seconds=10)
+_work = AnyRow(
+    WebhookDelivery.objects.worn_out,
+    lambda: WebhookDelivery.objects.filter(state__in=OPEN_STATES, next_attempt_at__lte=Now()),
+    Notification.objects.worn_out,
+    lambda: Notification.objects.filter(state__in=OPEN_STATES, next_attempt_at__lte=Now()),
+    lambda: UsageEntry.objects.filter(counted_at=None, end_user__isnull=False, settled_at__lte=Now() - COUNT_AFTER),
+)
 
 
 def sweep(*, limit: int = LIMIT) -> int:
     """Ring for webhooks and notifications that are due, close and count what was left behind; return how many rows."""
     if has_forgotten("tenants"):
         WebhookEndpoint.objects.exclude(rung_at=None).update(rung_at=None)
+    if not _work:
+        return 0
     return (
         delivering.close_worn_out(limit=limit)
         + announcing.close_worn_out(limit=limit)
