@@ -1,5 +1,7 @@
 """Find a tenant's passages by meaning: the nearest vectors of the model it is searched with."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import connection
 
