@@ -12,6 +12,7 @@ either half make ``fused_of_all``.
 import argparse
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -80,7 +81,10 @@ def _measure(tenant: Tenant, asked: question_sets.Asked) -> dict[str, Any]:
     answered = [_answer(tenant, question) for question in asked.answerable]
     near = [_answer(tenant, question) for question in asked.unanswerable]
     far = [_answer(tenant, question) for question in asked.foreign]
+    took = figures.spread([answer.milliseconds for answer in answered])
     return result | {
+        "answer_ms_p50": took["p50"],
+        "answer_ms_p95": took["p95"],
         "answer_contains_gold": _share([answer.holds_gold for answer in answered]),
         "refused_answerable": _share([answer.is_refusal for answer in answered]),
         "refused_unanswerable": _share([answer.is_refusal for answer in near]),
@@ -102,6 +106,7 @@ def _ranks(tenant: Tenant, questions: Sequence[Question]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Answered:
+    milliseconds: float  # of searching and answering; without the question's embedding where its vector was kept
     is_refusal: bool
     holds_gold: bool
     citations: int
@@ -111,6 +116,7 @@ class Answered:
 
 def _answer(tenant: Tenant, question: Question) -> Answered:
     """Answer without a model and check each citation against the page that it names."""
+    began_at = time.perf_counter()
     passages = search(tenant=tenant, query=question.text, limit=PASSAGES)
     text, citations, reason = "", [], ""
     for piece in extractive.answer(question.text, passages):
@@ -121,9 +127,11 @@ def _answer(tenant: Tenant, question: Question) -> Answered:
                 citations = so_far
             case Ending(finish_reason=ended):
                 reason = ended
+    milliseconds = 1000 * (time.perf_counter() - began_at)
     said, golds = _plain(text), [_plain(gold) for gold in question.golds]
     is_refusal = reason == Message.FinishReason.NOT_FOUND
     return Answered(
+        milliseconds=milliseconds,
         is_refusal=is_refusal,
         holds_gold=not is_refusal and any(gold in said for gold in golds),
         citations=len(citations),
