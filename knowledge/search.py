@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -43,10 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Passage:
-    """``score`` orders one search's passages and compares with nothing else. ``cosine`` is None without a vector.
-
-    ``coverage`` is the share (0..1) of the question's words found in the passage, rare words weighing more.
-    """
+    """``score`` orders one search's passages and compares with nothing else. ``cosine`` is None without a vector."""
 
     chunk_id: int
     document_id: UUID
@@ -57,7 +54,12 @@ class Passage:
     fetched_at: datetime
     score: float
     cosine: float | None
-    coverage: float
+    hits: text_search.WordHits = field(repr=False)
+
+    @cached_property
+    def coverage(self) -> float:
+        """The share (0..1) of the question's words found in the passage, rare words weighing more."""
+        return self.hits.coverage(distinct_words(f"{self.title}\n{self.heading_path}\n{self.content}"))
 
 
 def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
@@ -78,7 +80,7 @@ def search(*, tenant: Tenant, query: str, limit: int = 8) -> list[Passage]:
         vector, model, near = _by_meaning(tenant, query, hits.chunks)
     scores = fuse(hits.scores, near)
     wanted = {*[*scores][: limit + SPARE], *[*hits.scores][:limit]}
-    found = _read(tenant, wanted, vector, model)
+    found = _read(tenant, wanted, near, vector, model)
     if near and (unembedded := {row.chunk_id for row in found if row.cosine is None}):
         scores = fuse(hits.scores, near, unembedded)
     return _passages(found, scores, hits, limit)
@@ -145,16 +147,21 @@ class _Row(NamedTuple):
     cosine: float | None
 
 
-def _read(tenant: Tenant, chunk_ids: Collection[int], vector: list[float] | None, model: str) -> list[_Row]:
+def _read(
+    tenant: Tenant, chunk_ids: set[int], near: dict[int, float], vector: list[float] | None, model: str
+) -> list[_Row]:
+    """Return the passages' rows; the cosines of those that are not among the nearest are asked for with them."""
+    needed = None if chunk_ids <= near.keys() else vector
     asked: dict[str, Any] = {
         "tenant": tenant.knowledge_id,
         "ids": list(chunk_ids),
-        "vector": vector_search.written(vector) if vector else None,
+        "vector": vector_search.written(needed) if needed else None,
         "model": model,
     }
     with connection.cursor() as cursor:
         prepared.execute(cursor, _READ, asked)
-        return [_Row(*row) for row in cursor.fetchall()]
+        rows = [_Row(*row) for row in cursor.fetchall()]
+    return rows if needed else [row._replace(cosine=near.get(row.chunk_id)) for row in rows]
 
 
 def _passages(found: list[_Row], scores: dict[int, float], hits: text_search.WordHits, limit: int) -> list[Passage]:
@@ -176,5 +183,5 @@ def _passage(row: _Row, score: float, hits: text_search.WordHits) -> Passage:
         fetched_at=row.fetched_at,
         score=score,
         cosine=row.cosine,
-        coverage=hits.coverage(distinct_words(f"{row.title}\n{row.heading_path}\n{row.content}")),
+        hits=hits,
     )

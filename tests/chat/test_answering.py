@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from chat.answering import extractive, generated, not_found, smalltalk
 from chat.answering.pieces import Ending, Sources, Text
 from chat.answering.sentences import units_of
+from knowledge.text_search import WordHits
 from tests.chat.test_citing import passage
 
 
@@ -135,9 +138,7 @@ def test_numbers_links_and_images_of_a_page_are_not_taken_for_ours():
 
 
 def test_what_the_site_does_not_say_is_said_with_the_nearest_pages():
-    from dataclasses import replace
-
-    near = replace(passage("Cats sleep all day."), coverage=0.2)
+    near = replace(passage("Cats sleep all day."), hits=WordHits({}, {"day": 1.0, "bread": 4.0}, 1))
     text, citations, reason = answered("How do I bake sourdough bread?", near)
 
     assert reason == "not_found"

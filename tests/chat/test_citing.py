@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from chat.answering.citing import Citing
 from knowledge.search import Passage
+from knowledge.text_search import WordHits
 
 
 def passage(content, title="Page", url="https://acme.example/a"):
@@ -20,7 +21,7 @@ def passage(content, title="Page", url="https://acme.example/a"):
         fetched_at=datetime.now(UTC),
         score=1.0,
         cosine=None,
-        coverage=1.0,
+        hits=WordHits({}, {}, 1),
     )
 
 
