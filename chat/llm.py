@@ -17,7 +17,7 @@ from django.conf import settings
 from chat import model_connection
 from chat.errors import AnsweringError
 from chat.model_connection import Address, Connection, ConnectionLostError
-from chat.model_events import Events, Usage, read, usage_in
+from chat.model_events import Events, Usage, paired, parsed, read, usage_in
 from chat.pulse import pulse
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class _Answer:
                 if event == b"[DONE]":
                     self._is_done = True
                     continue
-                chunk: dict[str, Any] = json.loads(event.decode())
+                chunk: dict[str, Any] = parsed(event)
                 self._usage = usage_in(chunk) or self._usage
                 if not self.is_whole:
                     piece, self.is_whole = read(chunk)
@@ -249,13 +249,13 @@ class _Answer:
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as exc:
             self._is_done = True
             if self.is_whole:  # whatever that was, the answer is there
-                return text
+                return paired(text)
             self.failure = LLMBrokenStreamError("The language model sent something that is not an answer.")
             self.failure.__cause__ = exc
         if text:
             self._is_urgent = False
             self._watch.heard()
-        return text
+        return paired(text)
 
     async def usage(self) -> Usage | None:
         """Return what the server says it took, once the text is whole; a server that says nothing is not waited for."""

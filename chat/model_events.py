@@ -1,8 +1,11 @@
 """What a model's server says: server-sent events with OpenAI's chunks of a chat completion in them."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 LINE_MAX_BYTES = 1_000_000
 USAGE_MAX_TOKENS = 10_000_000
@@ -39,6 +42,27 @@ class Events:
             elif not stripped and self._data:
                 yield b"\n".join(self._data)
                 self._data = []
+
+
+def parsed(event: bytes) -> dict[str, Any]:
+    """Return an event's data.
+
+    Raises:
+        ValueError: if it is no JSON.
+    """
+    try:
+        return orjson.loads(event)  # type: ignore[no-any-return]
+    except orjson.JSONDecodeError:  # among others half of a pair of surrogates, from a server that cuts between them
+        return json.loads(event.decode())  # type: ignore[no-any-return]
+
+
+def paired(text: str) -> str:
+    """Return the text with its pairs of surrogates made one character each, and what has no other half replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def usage_in(chunk: dict[str, Any]) -> Usage | None:

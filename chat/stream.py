@@ -5,12 +5,12 @@ Every entry is ``{event, attempt, data}``. Events: ``status`` {state}, ``sources
 follows). The row is the truth; a stream that is lost costs the person the liveliness, never the answer.
 """
 
-import json
 import logging
 import time
 import uuid
 from typing import Any
 
+import orjson
 from redis import RedisError
 
 from core.redis import client
@@ -55,7 +55,7 @@ def append_all(entries_of: dict[uuid.UUID, list[Entry]]) -> set[uuid.UUID]:
         goes_on = entries[0][0] not in FIRST_EVENTS
         place_of[message_id] = len(pipe)
         for event, attempt, data in entries:
-            fields: dict[Any, Any] = {"event": event, "attempt": attempt, "data": json.dumps(data, ensure_ascii=False)}
+            fields: dict[Any, Any] = {"event": event, "attempt": attempt, "data": orjson.dumps(data)}
             pipe.xadd(key_of(message_id), fields, maxlen=MAX_ENTRIES, approximate=True, nomkstream=goes_on)
         is_over = entries[-1][0] in LAST_EVENTS
         if entries[0][0] not in ("delta", "sources"):  # the first of an attempt and the last; between them it stays set

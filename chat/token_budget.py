@@ -22,7 +22,7 @@ BYTES_PER_TOKEN = 3
 
 _RESERVE = """
     INSERT INTO tenants_tokenday AS today (tenant_id, day, held, prompt_tokens, answer_tokens, cost_micros)
-    SELECT %(tenant)s, %(day)s, %(tokens)s, 0, 0, 0 WHERE %(tokens)s <= %(limit)s
+    SELECT %(tenant)s::uuid, %(day)s::date, %(tokens)s::int, 0, 0, 0 WHERE %(tokens)s <= %(limit)s::int
     ON CONFLICT (tenant_id, day) DO UPDATE SET held = today.held + excluded.held
     WHERE today.held + today.prompt_tokens + today.answer_tokens + excluded.held <= %(limit)s
     RETURNING id

@@ -50,7 +50,8 @@ def execute(cursor: CursorWrapper, sql: str, parameters: Parameters | None = Non
     """Carry out the statement, or several divided by ``;``, as ``cursor.execute`` does, in one round trip.
 
     Its text must be a constant: each is kept for good. A parameter stands for one value, never for a list in brackets
-    (``= ANY(%s)`` takes one), and a value that picks a partial index has to be written out.
+    (``= ANY(%s)`` takes one); where no column tells its type, as after SELECT, it has to be cast; and a value that
+    picks a partial index has to be written out.
     """
     connection.ensure_connection()
     with connection.wrap_database_errors:

@@ -64,6 +64,12 @@ class Handler(BaseHTTPRequestHandler):
         end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         self.raw(f"data: {json.dumps(end)}\n\ndata: {{nonsense\n\n".encode())
 
+    def model_halves(self):
+        """Cut between the two halves of a character, as a server that counts in UTF-16, and lose one at the end."""
+        self.begin()
+        self.say("Good \ud83d", "\ude00 day [1], \ud83d")
+        self.complete()
+
     def model_unknowing(self):
         self.begin()
         for word in ("NO_", "ANS", "WER"):
@@ -162,10 +168,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
 
-    def say(self, text):
+    def say(self, *texts):
+        """Send a chunk for each text, all in one packet."""
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
-        chunk["choices"] = [{"index": 0, "delta": {"content": text}, "finish_reason": None}]
-        self.raw(f"data: {json.dumps(chunk)}\n\n".encode())
+        said = [
+            chunk | {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]} for text in texts
+        ]
+        self.raw("".join(f"data: {json.dumps(one)}\n\n" for one in said).encode())
 
     def complete(self, usage=None):
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}

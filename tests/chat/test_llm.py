@@ -35,6 +35,12 @@ async def test_the_text_streams_in_pieces(use_model):
     assert await text_of() == "You can return any item within 30 days [1], says [9] it."
 
 
+async def test_a_character_that_the_server_cut_in_two_is_whole_again_and_a_lost_half_is_marked(use_model):
+    use_model("halves")
+
+    assert await text_of() == "Good 😀 day [1], \ufffd"
+
+
 async def test_after_the_first_text_all_that_came_is_read_at_a_beat(use_model, monkeypatch):
     use_model("trickles")
     readings = []

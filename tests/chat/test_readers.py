@@ -36,8 +36,8 @@ async def test_readers_of_one_stream_each_go_on_from_their_own_place():
 
     whole, rest = await asyncio.gather(read(message_id, count=2), read(message_id, after=after_a))
 
-    assert whole[0] == ['{"text": "a"}', '{"text": "b"}']
-    assert rest[0] == ['{"text": "b"}']
+    assert whole[0] == ['{"text":"a"}', '{"text":"b"}']
+    assert rest[0] == ['{"text":"b"}']
 
 
 async def test_many_streams_are_read_together_and_nobody_gets_anothers_text():
@@ -49,7 +49,7 @@ async def test_many_streams_are_read_together_and_nobody_gets_anothers_text():
 
     async with asyncio.timeout(DEADLINE_SECONDS):
         texts = [texts for texts, _after in await asyncio.gather(*reading)]
-    assert texts == [[f'{{"text": "{number}"}}'] for number in range(50)]
+    assert texts == [[f'{{"text":"{number}"}}'] for number in range(50)]
 
 
 async def test_who_comes_right_after_the_last_had_left_is_served():
