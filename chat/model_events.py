@@ -51,9 +51,9 @@ def parsed(event: bytes) -> dict[str, Any]:
         ValueError: if it is no JSON.
     """
     try:
-        return orjson.loads(event)  # type: ignore[no-any-return]
+        return orjson.loads(event)
     except orjson.JSONDecodeError:  # among others half of a pair of surrogates, from a server that cuts between them
-        return json.loads(event.decode())  # type: ignore[no-any-return]
+        return json.loads(event.decode())
 
 
 def paired(text: str) -> str:
