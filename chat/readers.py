@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 0.03  # for a few readers
 BEAT_MAX_SECONDS = 0.06
 PER_READER_SECONDS = 0.0002  # their writers slow with many, too (chat/pulse.py)
+REST_SHARE, REST_MAX_SECONDS = 0.5, 0.15  # of a stream, until its next text can be there
 READING_SHARE = 0.1  # of the time; 1,000 streams that all have news take 15 ms
 RETRY_SECONDS = 0.5
 LOOK_EVERY_SECONDS = 2.0
@@ -48,11 +49,26 @@ class Reader:
         self._entries: list[Entry] = []
         self._woken = asyncio.Event()
         self._heard_at = time.monotonic()
+        self._text_at: float | None = None
+        self._rests_until = 0.0
 
     def take(self, entries: list[Entry]) -> None:
         self._entries += entries
         self.after = entries[-1][0]
         self._woken.set()
+        if entries[-1][1]["event"] == "delta":
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let the stream rest for half of the pause before this text: its writer writes at a beat."""
+        now = time.monotonic()
+        if self._text_at is not None:
+            self._rests_until = now + min(REST_SHARE * (now - self._text_at), REST_MAX_SECONDS)
+        self._text_at = now
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._rests_until
 
     def wake(self) -> None:
         self._woken.set()
@@ -93,7 +109,7 @@ class Readers:
 
     async def _read_streams(self) -> None:
         while self._readers:
-            readers = list(self._readers)
+            readers = [reader for reader in self._readers if reader.is_due]
             began = time.monotonic()
             try:
                 # The blocking client takes less CPU than the asynchronous one, the hop into a thread included.
@@ -107,7 +123,7 @@ class Readers:
                     reader.take(entries)
                 elif reader.has_waited:
                     reader.wake()
-            beat = min(BEAT_SECONDS + PER_READER_SECONDS * len(readers), BEAT_MAX_SECONDS)
+            beat = min(BEAT_SECONDS + PER_READER_SECONDS * len(self._readers), BEAT_MAX_SECONDS)
             await asyncio.sleep(max(beat, (time.monotonic() - began) / READING_SHARE))
 
     async def _look_at_rows(self) -> None:
@@ -126,7 +142,7 @@ class Readers:
 def _read(places: list[tuple[str, str]]) -> dict[tuple[str, str], list[Entry]]:
     """Return what each stream holds after each of the places ``(key, id)``, for those that hold anything."""
     found: dict[tuple[str, str], list[Entry]] = {}
-    todo = set(places)
+    todo = set(places)  # of nobody, if all rest
     while todo:  # once, unless a stream is read from several places
         round_: dict[Any, Any] = dict(todo)
         streams: Any = client().xread(round_, count=ENTRIES_MAX)

@@ -63,3 +63,23 @@ async def test_who_comes_right_after_the_last_had_left_is_served():
 async def test_a_reader_of_a_row_that_is_over_learns_that_nothing_more_comes():
     with readers.readers().reading(uuid.uuid4(), after=BEGINNING, is_over=True) as reader:
         assert await reader.next() == []
+
+
+def test_a_stream_rests_for_half_of_the_pause_between_two_texts(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(readers.time, "monotonic", lambda: now[0])
+    reader = readers.Reader(uuid.uuid4(), after=BEGINNING, is_over=False)
+
+    def is_due(at, *, after=None):
+        """Tell whether the stream is read at this time, right after an event or without one."""
+        now[0] = 1000.0 + at
+        if after:
+            reader.take([(f"{at}-0", {"event": after})])
+        return reader.is_due
+
+    assert is_due(0.0, after="status")
+    assert is_due(0.5, after="delta"), "the second text may come at any time"
+    assert not is_due(0.7, after="delta")
+    assert (is_due(0.79), is_due(0.81)) == (False, True)
+    assert not is_due(5.0, after="delta")
+    assert is_due(5.01 + readers.REST_MAX_SECONDS)
