@@ -15,12 +15,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from django.db import Error
+from django.db import Error, connection
 from redis import RedisError
 
-from chat.models import OPEN_STATES, Message
 from chat.stream import key_of
 from core.database import release_connection
+from core.postgres import prepared
 from core.redis import client
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ SILENCE_SECONDS = 15.0  # after which a reader gets a sign of life
 ENTRIES_MAX = 200  # of one stream at one beat
 
 Entry = tuple[str, dict[str, str]]  # id, {event, attempt, data}
+_OVER = "SELECT id FROM chat_message WHERE id = ANY(%s::uuid[]) AND state NOT IN ('queued', 'running')"
 
 
 class Reader:
@@ -154,8 +155,9 @@ def _read(places: list[tuple[str, str]]) -> dict[tuple[str, str], list[Entry]]:
 
 def _over(message_ids: set[uuid.UUID]) -> set[uuid.UUID]:
     try:
-        over = Message.objects.filter(pk__in=message_ids).exclude(state__in=OPEN_STATES)
-        return set(over.values_list("pk", flat=True))
+        with connection.cursor() as cursor:
+            prepared.execute(cursor, _OVER, [list(message_ids)])
+            return {message_id for (message_id,) in cursor.fetchall()}
     finally:
         release_connection()
 

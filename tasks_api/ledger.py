@@ -70,7 +70,7 @@ _FINISHED = """
 """
 # The ledger is not the truth: its commits need not wait for the disk. Both go as one message, so as one transaction;
 # inside a transaction of others this must not be said.
-_WITHOUT_WAITING = "SELECT set_config('synchronous_commit', 'off', true);"
+_WITHOUT_WAITING = "SET LOCAL synchronous_commit = off;"
 _PUT_BACK = "UPDATE tasks_api_taskrun SET state = 'queued' WHERE id = %(id)s AND state = 'running'"
 _REVOKED = """
     UPDATE tasks_api_taskrun SET state = 'revoked', finished_at = clock_timestamp(), error = %(error)s

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
-from core.postgres import prepared
+from core.postgres import base, prepared
 from core.postgres.standing import AnyRow
 from tenants.models import Tenant
 from tenants.services import create_tenant
@@ -34,9 +34,8 @@ def names():
 @pytest.fixture
 def anew():
     """A session that has prepared nothing yet."""
-    connection.ensure_connection()
-    connection.connection.close()
     connection.close()
+    base.sessions().close_idle()
     assert names() == set()
 
 
@@ -74,8 +73,8 @@ def test_a_statement_that_fails_is_prepared_all_the_same(tenant):
 @pytest.mark.usefixtures("anew")
 def test_another_session_prepares_for_itself(tenant):
     ask(FIND, {"slug": tenant.slug, "one": 1})
-    connection.connection.close()
     connection.close()
+    base.sessions().close_idle()
 
     assert ask(FIND, {"slug": tenant.slug, "one": 1}) == [(tenant.slug, "a" in tenant.slug, 2)]
     assert len(names()) == 1
