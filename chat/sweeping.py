@@ -27,7 +27,7 @@ def sweep(*, limit: int = LIMIT) -> int:
     """Close messages that used up their attempts, ring again for those nobody heard; return how many of both."""
     if has_forgotten("chat"):
         Message.objects.free().update(sent_at=None)
-    return close_worn_out(limit=limit) + ring_again(limit=limit) if _work else 0
+    return close_worn_out(limit=limit) + ring_again(limit=limit) if _work.exists() else 0
 
 
 def close_worn_out(*, limit: int) -> int:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from celery import bootsteps
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 
 from core import queues
@@ -19,8 +20,21 @@ from core import queues
 log = structlog.get_logger(__name__)
 
 
-class QoS(redis.QoS):
-    """Knows which messages of a channel are not acknowledged yet."""
+class InMemory(virtual.QoS):
+    """Knows which messages of a channel are not acknowledged yet, for as long as its process lives."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Put them back, or leave them to the broker if it cannot be reached."""
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception as exc:  # kombu's own attribute errors among them
+            delivered: dict[str, Any] = self._delivered or {}
+            log.warning("unacknowledged messages are not put back", count=len(delivered), error=repr(exc))
+            delivered.clear()
+
+
+class QoS(InMemory, redis.QoS):
+    """Has them noted in Redis as well, from where they come back in any case."""
 
     @contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
@@ -31,15 +45,6 @@ class QoS(redis.QoS):
             channel: Any = self.channel
             with channel.conn_or_acquire(client) as connected:
                 yield connected.pipeline(transaction=False)
-
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Put them back, or leave them to the broker if it cannot be reached."""
-        try:
-            super().restore_unacked_once(stderr)
-        except Exception as exc:  # kombu's own attribute errors among them
-            delivered: dict[str, Any] = self._delivered or {}
-            log.warning("unacknowledged messages stay in the broker", count=len(delivered), error=repr(exc))
-            delivered.clear()
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message; one of a lost connection is only forgotten, since it went back or stays."""
@@ -52,6 +57,11 @@ class QoS(redis.QoS):
 class Channel(redis.Channel):
     QoS = QoS
     _shared_client: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.ack_emulation:
+            self.QoS = InMemory
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         """Return one client for all commands of a pool; a new one for each took as long as the command."""
@@ -67,6 +77,20 @@ class Channel(redis.Channel):
 
 class Transport(redis.Transport):
     Channel = Channel
+
+
+class RowsRemember(bootsteps.Step):
+    """Lets a worker of chat alone note nowhere but in its memory what it has taken and not acknowledged.
+
+    Each of these messages rings for a row, which is rung for again if its worker dies: noting it in Redis too would be
+    two round trips of each question. What a worker that stops has not begun goes back into the queue all the same.
+    """
+
+    def include_if(self, worker: Any) -> bool:
+        if set(worker.app.amqp.queues.consume_from) == {queues.HIGH_PRIORITY}:
+            options = worker.app.conf.broker_transport_options
+            worker.app.conf.broker_transport_options = options | {"ack_emulation": False}
+        return False
 
 
 def install() -> None:

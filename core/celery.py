@@ -29,7 +29,7 @@ broker.install()
 app = Celery("core", task_cls=Task)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["worker"] |= {QueueSeparation, StuckWatch}
+app.steps["worker"] |= {QueueSeparation, StuckWatch, broker.RowsRemember}
 app.steps["consumer"] |= {HealthFile, waits.WaitsStep}
 
 

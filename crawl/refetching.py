@@ -23,7 +23,7 @@ _wishes = AnyRow(lambda: Refetch.objects.filter(taken_at=None))
 
 def sweep() -> int:
     """Start a run for each website that is at rest and has pages to be read again; return how many pages."""
-    if not _wishes:
+    if not _wishes.exists():
         return 0
     waiting = Refetch.objects.filter(taken_at=None)
     _take(Refetch.objects.filter(taken_at=None, document__fetched_at__gte=F("asked_at")))  # read meanwhile

@@ -30,7 +30,7 @@ def sweep() -> int:
         for jobs in (CrawlRun.objects, Page.objects):  # that nobody took them was not their queue's length
             jobs.free().filter(sends__gt=0).update(send_at=Now(), sends=0)
         Upload.objects.filter(state=State.QUEUED).update(sent_at=None)
-    if not _work:
+    if not _work.exists():
         return 0
     return _sweep_runs() + _sweep_pages() + _sweep_waiting() + scheduling.start_due() + _sweep_uploads()
 

@@ -62,7 +62,7 @@ def sweep(*, limit: int) -> int:
     if has_forgotten("knowledge"):
         for jobs in (SyncItem.objects, FullSync.objects, VersionCopy.objects):
             jobs.filter(state=State.QUEUED, sent_at__isnull=False).update(sent_at=None)
-    if not _work:
+    if not _work.exists():
         return 0
     repaired = sum(work.repair(limit=limit) for work in (sync_queue, full_sync, copying))
     sent = send_due(limit=limit) + send_full_syncs() + send_copies(limit=limit) + send_lost_deletions(limit=limit)

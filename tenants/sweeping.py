@@ -30,7 +30,7 @@ def sweep(*, limit: int = LIMIT) -> int:
     """Ring for webhooks and notifications that are due, close and count what was left behind; return how many rows."""
     if has_forgotten("tenants"):
         WebhookEndpoint.objects.exclude(rung_at=None).update(rung_at=None)
-    if not _work:
+    if not _work.exists():
         return 0
     return (
         delivering.close_worn_out(limit=limit)

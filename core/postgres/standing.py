@@ -21,7 +21,7 @@ class AnyRow:
         self._querysets = querysets
         self._sql = ""
 
-    def __bool__(self) -> bool:
+    def exists(self) -> bool:
         with connection.cursor() as cursor:
             self._sql = self._sql or self._written(cursor)
             prepared.execute(cursor, self._sql)

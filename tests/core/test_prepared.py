@@ -19,7 +19,7 @@ def tenant():
     return create_tenant(slug="prepared")
 
 
-def ask(sql, parameters=()):
+def ask(sql, parameters=None):
     with connection.cursor() as cursor:
         prepared.execute(cursor, sql, parameters)
         return cursor.fetchall() if cursor.description else cursor.rowcount
@@ -86,6 +86,7 @@ def test_behind_a_pooler_nothing_is_prepared(tenant, monkeypatch):
     monkeypatch.setattr(prepared, "_OF_WHOM", "SELECT pg_backend_pid() + 1")
 
     assert ask(FIND, {"slug": tenant.slug, "one": 1}) == [(tenant.slug, "a" in tenant.slug, 2)]
+    assert ask("SELECT slug FROM tenants_tenant WHERE slug LIKE 'prepa%%'") == [(tenant.slug,)]
     assert names() == set()
 
 
@@ -93,11 +94,11 @@ def test_behind_a_pooler_nothing_is_prepared(tenant, monkeypatch):
 def test_whether_there_is_any_row_is_asked_by_one_prepared_statement(tenant, django_assert_num_queries):
     is_there = AnyRow(lambda: Tenant.objects.filter(slug="100%"), lambda: Tenant.objects.filter(created_at__lte=Now()))
     is_not = AnyRow(lambda: Tenant.objects.filter(slug="100%"), lambda: Tenant.objects.filter(created_at__gt=Now()))
-    assert (bool(is_there), bool(is_not)) == (True, False)
+    assert (is_there.exists(), is_not.exists()) == (True, False)
 
     with django_assert_num_queries(2) as asked:
-        assert (bool(is_there), bool(is_not)) == (True, False)
+        assert (is_there.exists(), is_not.exists()) == (True, False)
     Tenant.objects.filter(pk=tenant.pk).update(slug="100%")
 
-    assert (bool(is_there), bool(is_not)) == (True, True)
+    assert (is_there.exists(), is_not.exists()) == (True, True)
     assert all(query["sql"].startswith("EXECUTE ") for query in asked.captured_queries)
