@@ -43,7 +43,7 @@ def test_what_a_worker_has_not_acknowledged_goes_back_when_it_stops(taken, redis
     ("consumed", "is_noted"), [(["high_priority"], False), (["default", "low_priority"], True), ([], True)]
 )
 def test_only_a_worker_of_chat_alone_keeps_it_in_memory(consumed, is_noted):
-    app = Celery("test")
+    app = Celery("test", set_as_current=False)
     app.conf.broker_transport_options = {"visibility_timeout": 7200}
     app.conf.task_queues = queues.QUEUES
     app.amqp.queues.select(consumed or list(queues.NAMES))
