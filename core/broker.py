@@ -33,8 +33,8 @@ class InMemory(virtual.QoS):
             delivered.clear()
 
 
-class QoS(InMemory, redis.QoS):
-    """Has them noted in Redis as well, from where they come back in any case."""
+class NotedInRedis(InMemory, redis.QoS):
+    """Notes them in Redis as well, from where they come back in any case."""
 
     @contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
@@ -55,7 +55,7 @@ class QoS(InMemory, redis.QoS):
 
 
 class Channel(redis.Channel):
-    QoS = QoS
+    QoS: type[InMemory] = NotedInRedis
     _shared_client: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
