@@ -3,8 +3,8 @@
 Which of a queue's lists has which level is for `core.queues` to say.
 
 As it comes, kombu puts unacknowledged messages back when a connection closes, and what fails there, as it must without
-a broker, ends the worker and every answer in it. The messages are safe where they are, in Redis: they come back after
-the visibility timeout, and the row that each rings for is rung for again long before.
+a broker, ends the worker and every answer in it. Each message only rings for a row, which is rung for again; those of
+background work besides stay noted in Redis and come back after the visibility timeout.
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ class NotedInRedis(InMemory, redis.QoS):
 
 
 class Channel(redis.Channel):
-    QoS: type[InMemory] = NotedInRedis
+    QoS: Any = NotedInRedis
     _shared_client: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
