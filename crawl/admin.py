@@ -1,6 +1,7 @@
 """Websites and what came of crawling them: a row and a reason for every URL."""
 
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from django import forms
 from django.contrib import admin, messages
@@ -8,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from core.errors import PasokhError
@@ -16,6 +18,8 @@ from crawl import services, website_fields
 from crawl.models import CrawlRun, Host, Page, PageBody, Upload, Website
 from crawl.rendering import usable
 from crawl.standing import condition_of
+
+ADDRESS_MAX_CHARS = 60
 
 
 class WebsiteForm(forms.ModelForm):
@@ -124,10 +128,16 @@ class CrawlRunAdmin(RecordAdmin):
 
 @admin.register(Page)
 class PageAdmin(RecordAdmin):
-    list_display = ["url", "website", "state", "reason", "detail", "rendering", "http_status", "fetched_at"]
+    list_display = ["address", "website", "state", "reason", "detail", "rendering", "http_status", "fetched_at"]
     list_filter = ["state", "reason", "rendering"]
     list_select_related = ["website"]
     search_fields = ["url"]
+
+    @admin.display(description=_("address"), ordering="url")
+    def address(self, page: Page) -> str:
+        """Return the part of the URL that tells pages apart, as people read it."""
+        parts = urlsplit(page.url)
+        return Truncator(unquote(parts.path + (f"?{parts.query}" if parts.query else ""))).chars(ADDRESS_MAX_CHARS)
 
 
 @admin.register(PageBody)

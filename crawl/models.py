@@ -27,20 +27,24 @@ class Website(TenantOwned):
     """A site that a tenant wants answered from."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    root_url = models.CharField(max_length=URL_MAX_CHARS)
-    name = models.CharField(max_length=200, blank=True)
+    root_url = models.CharField(_("address"), max_length=URL_MAX_CHARS)
+    name = models.CharField(_("name"), max_length=200, blank=True)
     # Path globs; without include patterns everything below root_url's folder is meant.
-    include_patterns = models.JSONField(default=list, blank=True)
-    exclude_patterns = models.JSONField(default=list, blank=True)
+    include_patterns = models.JSONField(_("paths to crawl"), default=list, blank=True)
+    exclude_patterns = models.JSONField(_("paths to leave out"), default=list, blank=True)
     # CSS selectors: what is the content, and what is not though it stands in it.
-    content_selectors = models.JSONField(default=list, db_default=[], blank=True)
-    exclude_selectors = models.JSONField(default=list, db_default=[], blank=True)
-    max_pages = models.PositiveIntegerField(default=1000)
-    max_depth = models.PositiveSmallIntegerField(default=20)
-    renders_javascript = models.BooleanField(default=False, db_default=False)  # if the operator offers it
-    crawl_every_hours = models.PositiveIntegerField(null=True, blank=True)  # None: by hand alone
-    next_crawl_at = models.DateTimeField(null=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    content_selectors = models.JSONField(_("parts that are content (CSS)"), default=list, db_default=[], blank=True)
+    exclude_selectors = models.JSONField(_("parts to leave out (CSS)"), default=list, db_default=[], blank=True)
+    max_pages = models.PositiveIntegerField(_("pages at most"), default=1000)
+    max_depth = models.PositiveSmallIntegerField(_("depth at most"), default=20)
+    # if the operator offers it
+    renders_javascript = models.BooleanField(
+        _("run the scripts of pages that need it"), default=False, db_default=False
+    )
+    # None: by hand alone
+    crawl_every_hours = models.PositiveIntegerField(_("crawl every so many hours"), null=True, blank=True)
+    next_crawl_at = models.DateTimeField(_("next crawl"), null=True, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
         verbose_name = _("website")
@@ -113,9 +117,9 @@ class CrawlRun(TenantOwned, Job):
         PAGES = "pages", _("fetching pages")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="runs")
-    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    stage = models.CharField(max_length=20, choices=Stage.choices, default=Stage.ROBOTS)
+    website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="runs", verbose_name=_("website"))
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    stage = models.CharField(_("stage"), max_length=20, choices=Stage.choices, default=Stage.ROBOTS)
     attempts = models.PositiveSmallIntegerField(default=0)  # slices in a row that died without finishing a page
     ticket = models.PositiveIntegerField(default=0)
     not_before = models.DateTimeField(null=True)  # a polite pause longer than a slice
@@ -131,11 +135,11 @@ class CrawlRun(TenantOwned, Job):
     trouble_count = models.PositiveSmallIntegerField(default=0)  # requests in a row that the site did not answer
     dropped_count = models.PositiveIntegerField(default=0)  # links left out at the page limit
     trapped_count = models.PositiveIntegerField(default=0, db_default=0)  # links left out as endless variants
-    error = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    error = models.TextField(_("error"), blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
     started_at = models.DateTimeField(null=True)
-    moved_at = models.DateTimeField(null=True)  # when a page was last fetched or closed
-    finished_at = models.DateTimeField(null=True)
+    moved_at = models.DateTimeField(_("last moved"), null=True)  # when a page was last fetched or closed
+    finished_at = models.DateTimeField(_("ended"), null=True)
 
     objects: ClassVar = CrawlRunQuerySet.as_manager()
 
@@ -259,17 +263,17 @@ class Page(TenantOwned, Job):
         CRASHED = "crashed", _("its scripts brought the browser down")
         UNUSABLE = "unusable", _("the browser could not be started")
 
-    website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="pages")
+    website = models.ForeignKey(Website, on_delete=models.CASCADE, related_name="pages", verbose_name=_("website"))
     run = models.ForeignKey(CrawlRun, on_delete=models.SET_NULL, null=True, related_name="pages")  # the last to see it
     document = models.ForeignKey(Document, on_delete=models.SET_NULL, null=True, related_name="pages")
     duplicate_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="duplicates")
-    url = models.CharField(max_length=URL_MAX_CHARS)  # canonical, percent-encoded
-    depth = models.PositiveSmallIntegerField(default=0)
-    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
-    detail = models.CharField(max_length=URL_MAX_CHARS, blank=True)
-    rendering = models.CharField(max_length=20, choices=Rendering.choices, blank=True, db_default="")
-    http_status = models.PositiveSmallIntegerField(null=True)
+    url = models.CharField(_("address"), max_length=URL_MAX_CHARS)  # canonical, percent-encoded
+    depth = models.PositiveSmallIntegerField(_("depth"), default=0)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
+    detail = models.CharField(_("detail"), max_length=URL_MAX_CHARS, blank=True)
+    rendering = models.CharField(_("scripts"), max_length=20, choices=Rendering.choices, blank=True, db_default="")
+    http_status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
     attempts = models.PositiveSmallIntegerField(default=0)  # of fetching, then of processing
     not_before = models.DateTimeField(null=True)  # a fetch to be tried again
     send_at = models.DateTimeField(null=True)  # as in CrawlRun, while fetched
@@ -278,8 +282,8 @@ class Page(TenantOwned, Job):
     last_modified = models.CharField(max_length=100, blank=True)
     body_hash = models.CharField(max_length=64, blank=True)
     text_hash = models.CharField(max_length=64, blank=True)  # held by one page of a website: the others are duplicates
-    fetched_at = models.DateTimeField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    fetched_at = models.DateTimeField(_("read"), null=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects: ClassVar = PageQuerySet.as_manager()
 

@@ -9,7 +9,8 @@ from knowledge import chunk_index
 
 def fill(_apps, editor):
     rows = chunk_index.fill(editor.connection)
-    sys.stdout.write(f" chunk_index: {rows} rows updated from NULL to 0.")
+    if rows:
+        sys.stdout.write(f" chunk_index: {rows} rows updated from NULL to 0.")
 
 
 class Migration(migrations.Migration):
