@@ -201,7 +201,7 @@ def test_gzip_of_several_members_is_unpacked(site):
     assert fetch(site.url).body == b"one two"
 
 
-@pytest.mark.parametrize("body", [b"plain text", gzip.compress(b"x" * 1000)[:-20]])
+@pytest.mark.parametrize("body", [b"plain text", gzip.compress(b"x" * 1000)[:-20]], ids=["plain", "cut"])
 def test_damaged_gzip_is_an_error_with_a_name(site, body):
     site.routes["/"] = Answer(body, headers={"Content-Encoding": "gzip"})
 
