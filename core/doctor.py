@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from core import beat, brownout, consumers, queues, sweeper
-from core.celery import app
+from core import beat, brownout, consumers, inspecting, queues, sweeper
 from core.health import readiness
+from core.postgres.base import patience
 
 REDIS_MINIMUM = (7, 0)
 POSTGRES_MINIMUM = 16
@@ -34,10 +34,11 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Yield a finding for each part, in the order in which faults cause others."""
+    """Yield a finding for each part, in the order in which faults cause others; nothing that is away is waited for."""
     for name, check in _CHECKS.items():
         try:
-            yield from check()
+            with patience.given_up():
+                yield from check()
         except Exception as exc:  # a report that stops half way hides the rest
             yield Finding(name, False, readiness.first_line(exc), _FIXES.get(name, ""))
 
@@ -93,7 +94,7 @@ def _redis_option(client: redis.Redis, name: str) -> str:
 
 
 def _check_workers() -> Iterator[Finding]:
-    replies = app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or {}
+    replies = inspecting.active_queues(seconds=INSPECT_SECONDS)
     consumed = {node: {queue["name"] for queue in active} for node, active in replies.items()}
     for name in queues.NAMES:
         nodes = sorted(node for node, names in consumed.items() if name in names)

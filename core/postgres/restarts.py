@@ -1,7 +1,9 @@
 """Waiting out a server that is restarted: whoever needs a session meanwhile gets it late, not never."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -40,6 +42,15 @@ class Patience:
             else:
                 self._away_since = None
                 return session
+
+    @contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Wait for no server within the block: it reports on what is there now."""
+        away_since, self._away_since = self._away_since, -math.inf
+        try:
+            yield
+        finally:
+            self._away_since = away_since
 
 
 def _may_come_back(exc: psycopg2.OperationalError) -> bool:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from django.conf import settings
 from django.db import connections
 
+from core.postgres.base import patience
 from core.support.parts import PARTS
 from core.support.redaction import Redactor
 
@@ -34,7 +35,8 @@ def write(
 
     ``included`` are further texts by name, such as ``docker compose logs``.
     """
-    texts, problems = _collect(parts)
+    with patience.given_up():
+        texts, problems = _collect(parts)
     texts |= {f"log/{path.name}": _tail(path) for path in _logs()}
     texts |= {f"included/{name}": cut(content, INCLUDED_MAX_BYTES) for name, content in included.items()}
     problems = [redactor.clean(line) for line in problems]

@@ -16,8 +16,7 @@ from django.conf import settings
 from django.db import ProgrammingError, connection, transaction
 from django.db.models import Count, Model
 
-from core import doctor, queues
-from core.celery import app
+from core import doctor, inspecting, queues
 from core.support import running
 
 INSPECT_SECONDS = 1.0
@@ -84,11 +83,11 @@ def findings() -> str:
 
 
 def inspect_stats() -> str:
-    return _json(app.control.inspect(timeout=INSPECT_SECONDS).stats() or "no worker answered")
+    return _json(inspecting.stats(seconds=INSPECT_SECONDS) or "no worker answered")
 
 
 def inspect_active_queues() -> str:
-    return _json(app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or "no worker answered")
+    return _json(inspecting.active_queues(seconds=INSPECT_SECONDS) or "no worker answered")
 
 
 def broker() -> str:

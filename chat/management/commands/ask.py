@@ -12,8 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from chat import services
 from chat.following import Event, follow
 from chat.models import Message
-from core import queues
-from core.celery import app
+from core import inspecting, queues
 from core.enqueue import BROKER_ERRORS
 from core.errors import PasokhError
 from core.states import State
@@ -125,7 +124,7 @@ class Command(BaseCommand):
 def _why_nobody_works() -> str:
     """Return what keeps the question waiting, and its cure; empty if a worker listens."""
     try:
-        answers = app.control.inspect(timeout=INSPECT_SECONDS).active_queues() or {}
+        answers = inspecting.active_queues(seconds=INSPECT_SECONDS)
     except BROKER_ERRORS as exc:
         return f"The broker does not answer ({type(exc).__name__}): is Redis running? See manage.py doctor."
     listening = {queue["name"] for consumed in answers.values() for queue in consumed}

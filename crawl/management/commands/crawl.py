@@ -9,8 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from core import queues
-from core.celery import app
+from core import inspecting, queues
 from core.errors import PasokhError
 from core.states import State
 from crawl import services
@@ -170,5 +169,5 @@ def _with_place(now: CrawlProgress) -> str:
 
 def is_consumed(queue: str) -> bool:
     """Return whether a worker that answers within a second reads the queue."""
-    active = app.control.inspect(timeout=1.0).active_queues() or {}
+    active = inspecting.active_queues(seconds=1.0)
     return any(entry["name"] == queue for entries in active.values() for entry in entries)
