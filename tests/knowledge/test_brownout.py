@@ -19,7 +19,7 @@ def test_fewer_documents_of_a_tenant_are_sent_at_a_time(store, tenant, settings,
     assert len(sync_queue.take_due(limit=100)) == 2, "at full speed the window has room for four"
 
 
-def test_a_long_document_gives_its_slot_back_after_a_smaller_batch(store, tenant, embedder, monkeypatch):
+def test_a_long_document_gives_its_slot_back_after_a_smaller_batch(redis_client, store, tenant, embedder, monkeypatch):
     monkeypatch.setattr(brownout, "level", lambda: 1)
     text = "\n\n".join(f"## Part {number}\n\n{'word ' * 180}{number}" for number in range(2 * embeddings.BATCH_MAX))
     document = store(tenant, URL, text)
