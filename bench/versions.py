@@ -24,7 +24,7 @@ from bench import figures
 from bench import search_material as material
 from bench.world import World
 from crawl import versions
-from knowledge import search, vector_index
+from knowledge import large_tenants, search
 from knowledge.models import Document, SearchModel, SyncItem, VersionCopy
 from knowledge.services import store_page
 from knowledge.tasks import copy_version_task
@@ -52,7 +52,7 @@ def main(here: World) -> None:
         measure("prepare", lambda: versions.prepare(tenant, recrawl=False))
         measure("copy", _copy)
         if not options.no_index:
-            vector_index.maintain()
+            large_tenants.maintain_indexes()
         measure("switch", lambda: _switch(tenant))
         measure("rollback", lambda: versions.roll_back(tenant))
     missing = _missing(tenant)

@@ -11,7 +11,7 @@ from core import enqueue, turns
 from core.jobs import has_forgotten, kept, ring_each
 from core.postgres.standing import AnyRow
 from core.states import OPEN_STATES, State
-from knowledge import copying, deleting, full_sync, sync_queue, vector_index
+from knowledge import copying, deleting, full_sync, large_tenants, sync_queue
 from knowledge.embeddings import EmbeddingError
 from knowledge.models import EmbeddingDeletion, FullSync, Stage, SyncItem, VersionCopy
 
@@ -123,8 +123,8 @@ def delete_document_embeddings_task(self: Task, document_id: str) -> int | None:
 
 @shared_task(name="knowledge.index_vectors_task", soft_time_limit=3500, time_limit=3600, ignore_result=False)
 def index_vectors_task() -> dict[str, list[str]]:
-    """Give each large tenant its vector index, and drop those that no longer serve; return the names of both."""
-    dropped, built = vector_index.maintain()
+    """Give each large tenant indexes of its own, and drop those that no longer serve; return the names of both."""
+    dropped, built = large_tenants.maintain_indexes()
     return {"dropped": dropped, "built": built}
 
 

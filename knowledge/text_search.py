@@ -72,19 +72,18 @@ _FIND = f"""
 """  # noqa: S608 -- its parts are constants
 # The query comes in a row, so that the planner does not know it: it would rather read the table than the index
 # for a word that it knows to be frequent. Telling which words are there is ten times cheaper than listing their places.
-_READ = f"""
-    SELECT chunk.id, chunk.word_count, {MARKS}
+_READ = """
+    SELECT chunk.id, chunk.word_count, {marks}
     FROM (
-        SELECT hit.id FROM unnest(ARRAY[%(query)s]) AS query CROSS JOIN LATERAL (
-            SELECT id, search_vector || '' AS words FROM tenant_knowledge
-            WHERE {INDEXED_WORDS} @@ query::tsquery LIMIT %(read)s
+        SELECT hit.id FROM unnest(ARRAY[%(query)s]) AS asked CROSS JOIN LATERAL (
+            SELECT id, search_vector || '' AS words FROM tenant_knowledge WHERE {holding} LIMIT %(read)s
         ) hit
         ORDER BY (
             SELECT sum(idf) FROM unnest(%(queries)s::tsquery[], %(idf)s::float8[]) AS term(query, idf)
             WHERE hit.words @@ term.query
         ) DESC NULLS LAST, hit.id LIMIT %(limit)s
     ) best JOIN tenant_knowledge chunk USING (id)
-"""  # noqa: S608 -- its parts are constants
+"""
 
 Marks = dict[str, tuple[list[str], list[int]]]  # of each word: what its occurrences stand in, and at which places
 Found = tuple[int, int, Marks]  # chunk id, its length in words, the question's words in it
@@ -139,18 +138,19 @@ def _find_in_large(tenant: str, terms: list[str], sample: Sample) -> WordHits:
     pairs = _pairs(idf)
     weights = {f"'{term}'": weight for term, weight in idf.items()}
     weights |= {f"'{one}' <-> '{other}'": weight for (one, other), weight in pairs.items()}
-    asked: dict[str, Any] = {"terms": terms, "queries": [*weights], "idf": [*weights.values()]}
+    asked: dict[str, Any] = {"tenant": tenant, "terms": terms, "queries": [*weights], "idf": [*weights.values()]}
+    read = _READ.format(marks=MARKS, holding=sample.holding)
     found: dict[int, Found] = {}
     with connection.cursor() as cursor:
-        for query in _queries(tenant, idf, frequency, sample) if terms else ():
-            cursor.execute(_READ, asked | {"query": query, "read": READ_MAX, "limit": SCORED_MAX})
+        for query in _queries(idf, frequency, sample) if terms else ():
+            cursor.execute(read, asked | {"query": query, "read": READ_MAX, "limit": SCORED_MAX})
             found |= {row[0]: (row[0], row[1], json.loads(row[2] or "{}")) for row in cursor.fetchall()}
             if len(found) >= ENOUGH:
                 break
     return WordHits(scores(found.values(), idf), idf, sample.chunks)
 
 
-def _queries(tenant: str, idf: Mapping[str, float], frequency: Mapping[str, int], sample: Sample) -> Iterable[str]:
+def _queries(idf: Mapping[str, float], frequency: Mapping[str, int], sample: Sample) -> Iterable[str]:
     """Return tsqueries for the passages that weigh most, each asking less of them than the one before."""
     rarest = sorted(idf, key=lambda term: -idf[term])[:COMBINED_WORDS_MAX]
     terms = [(term, idf[term]) for term in rarest]
@@ -159,7 +159,7 @@ def _queries(tenant: str, idf: Mapping[str, float], frequency: Mapping[str, int]
     for aim in READ_AIMS:
         level = min((weight for weight, passages in reaching if passages <= aim), default=reaching[0][0])
         wanted.append(_at_least(level - ROUNDING, terms))
-    return [f"'{tenant}' & ({query})" for query in dict.fromkeys([*wanted, _any_of(rarest)])]
+    return dict.fromkeys([*wanted, _any_of(rarest)])
 
 
 def _reaching(

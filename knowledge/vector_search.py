@@ -6,11 +6,11 @@ from django.conf import settings
 from django.db import connection
 
 from core.postgres import prepared
-from knowledge import vector_index
+from knowledge import large_tenants, vector_index
 from tenants.models import Tenant
 
 CANDIDATES = 100
-_MAY_HAVE_INDEX = vector_index.KEPT_SHARE / 2  # of the limit; the size of a large tenant is an estimate
+_MAY_HAVE_INDEX = large_tenants.KEPT_SHARE / 2  # of the limit; the size of a large tenant is an estimate
 
 # Vectors of another length would make the comparison fail: an endpoint may change its model under the same name.
 _EXACT = """
@@ -53,7 +53,7 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
     """Return the cosine by chunk id, best first, at most `CANDIDATES`; ``chunks`` is the tenant's size.
 
     Up to ``SEARCH_EXACT_MAX_CHUNKS`` every vector of the tenant is compared. Above, the tenant's own index is used
-    once it is built (`vector_index.maintain`). A shared one is not: filtering its answers by tenant loses most of them.
+    once it is built (`large_tenants`). A shared one is not: filtering its answers by tenant loses most of them.
     """
     dimensions = len(vector)
     parameters: dict[str, Any] = {

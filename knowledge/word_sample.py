@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import connection
 
+from knowledge import own_index, word_index
 from knowledge.models.documents import INDEXED_WORDS, SAMPLED_EVERY
 
 KEPT_SECONDS = 600.0  # in memory: reading a sample takes as long as the rest of a search
@@ -20,14 +21,11 @@ _SAMPLE = f"""
     SELECT id, tsvector_to_array(search_vector) FROM tenant_knowledge
     WHERE {INDEXED_WORDS} @@ quote_literal(%(tenant)s || '~')::tsquery
 """  # noqa: S608 -- its parts are constants
-_COUNT = f"""
+_COUNT = """
     SELECT word, (
-        SELECT count(*) FROM (
-            SELECT FROM tenant_knowledge
-            WHERE {INDEXED_WORDS} @@ format('''%%s'' & ''%%s''', %(tenant)s, word)::tsquery LIMIT {COUNT_STOPS_AT}
-        ) holding
-    ) FROM unnest(%(terms)s::text[]) AS word
-"""  # noqa: S608 -- its parts are constants
+        SELECT count(*) FROM (SELECT FROM tenant_knowledge WHERE {holding} LIMIT %(stop)s) counted
+    ) FROM unnest(%(terms)s::text[]) AS word, quote_literal(word) AS asked
+"""  # in it one of `word_index`'s conditions
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Sample:
     size: int
     holders: Mapping[str, set[int]]
     taken_at: float
+    has_own_index: bool  # so many passages have a word index of their own
     _counted: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -44,13 +43,19 @@ class Sample:
         """About how many passages the tenant has."""
         return self.size * SAMPLED_EVERY
 
+    @property
+    def holding(self) -> str:
+        """The condition of the tenant's passages that hold what is asked for."""
+        return word_index.IN_OWN if self.has_own_index else word_index.IN_SHARED
+
     def frequencies(self, tenant: str, terms: Iterable[str]) -> dict[str, int]:
         """Return in how many of the tenant's passages each word is, about; of a rare one as counted once."""
         sampled = {term: len(self.holders.get(term, ())) for term in terms}
         uncounted = [term for term, held in sampled.items() if held <= COUNTED_MAX and term not in self._counted]
         if uncounted:
             with connection.cursor() as cursor:
-                cursor.execute(_COUNT, {"tenant": tenant, "terms": uncounted})
+                count = _COUNT.format(holding=self.holding)
+                cursor.execute(count, {"tenant": tenant, "terms": uncounted, "stop": COUNT_STOPS_AT})
                 self._counted.update(cursor.fetchall())
         return {term: self._counted.get(term, held * SAMPLED_EVERY) for term, held in sampled.items()}
 
@@ -73,7 +78,7 @@ class Samples:
         for chunk_id, words in rows:
             for word in words:
                 holders[word].add(chunk_id)
-        sample = Sample(len(rows), dict(holders), time.monotonic())
+        sample = Sample(len(rows), dict(holders), time.monotonic(), own_index.is_ready(word_index.name(tenant)))
         kept = [*self._samples.items(), (tenant, sample)][-SAMPLES_KEPT:]
         self._samples = dict(kept)
         return sample

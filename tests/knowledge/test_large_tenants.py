@@ -7,7 +7,16 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from knowledge import indexing, tasks, vector_index, vector_search
+from knowledge import (
+    indexing,
+    large_tenants,
+    tasks,
+    text_search,
+    vector_index,
+    vector_search,
+    word_index,
+    word_sample,
+)
 from knowledge.errors import VectorIndexError
 from knowledge.models import Chunk, Document
 from tenants.models import Tenant
@@ -24,20 +33,20 @@ def vector() -> list[float]:
 def make_tenant(slug: str, count: int) -> Tenant:
     tenant = create_tenant(slug=slug)
     document = Document.objects.create(tenant=tenant, url=f"https://{slug}.example/", fetched_at=timezone.now())
-    words, _count = indexing.search_vector(title="", heading_path="", content="text")
+    texts = [f"text number{number % 50} {'odd' if number % 2 else 'even'}" for number in range(count)]
     Chunk.objects.bulk_create(
         [
             Chunk(
                 tenant=tenant,
                 document=document,
                 chunk_index=number,
-                content=f"text {number}",
+                content=text,
                 content_hash=f"{slug}{number}",
                 embedding=vector(),
                 embedding_model=MODEL,
-                search_vector=words,
+                search_vector=indexing.search_vector(title="", heading_path="", content=text)[0],
             )
-            for number in range(count)
+            for number, text in enumerate(texts)
         ],
         batch_size=1000,
     )
@@ -52,31 +61,30 @@ def large(transactional_db, embedder, settings):
         make_tenant(f"small{number}", 60)
     yield make_tenant("large", 2500)
     Chunk.objects.all().delete()
-    vector_index.maintain()
+    large_tenants.maintain_indexes()
 
 
-def index_of(tenant: Tenant, model: str = MODEL) -> str:
-    return vector_index.name(tenant, model, DIMENSIONS)
+def index_of(tenant: Tenant) -> str:
+    return vector_index.name(tenant, MODEL, DIMENSIONS)
+
+
+def words_of(tenant: Tenant) -> str:
+    return word_index.name(str(tenant.pk))
 
 
 def nearest(tenant: Tenant, wanted: list[float], chunks: int = 2500) -> list[int]:
     return list(vector_search.nearest(tenant=tenant, vector=wanted, model=MODEL, chunks=chunks))
 
 
-def index_scans() -> int:
+def index_scans(name: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
-        cursor.execute(
-            "SELECT coalesce(sum(idx_scan), 0) FROM pg_stat_user_indexes WHERE starts_with(indexrelname, %s)",
-            [vector_index.PREFIX],
-        )
+        cursor.execute("SELECT coalesce(sum(idx_scan), 0) FROM pg_stat_user_indexes WHERE indexrelname = %s", [name])
         return int(cursor.fetchone()[0])
 
 
 def test_a_large_tenant_gets_an_index_by_itself_and_finds_by_it_what_comparing_all_finds(large):
-    assert tasks.index_vectors_task() == {"dropped": [], "built": [index_of(large)]}
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE tenant_knowledge")
+    assert tasks.index_vectors_task() == {"dropped": [], "built": [words_of(large), index_of(large)]}
     foreign = set(Chunk.objects.exclude(tenant=large).values_list("pk", flat=True))
 
     hits = 0
@@ -88,7 +96,33 @@ def test_a_large_tenant_gets_an_index_by_itself_and_finds_by_it_what_comparing_a
         hits += len(set(found[:5]) & set(exact[:5]))
 
     assert hits / 150 >= 0.99
-    assert index_scans() > 0
+    assert index_scans(index_of(large)) > 0
+
+
+def test_a_large_tenants_words_are_found_in_its_own_index_as_in_the_one_that_all_share(large, monkeypatch):
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 100)
+    terms = ["odd", "number17", "nowhere"]
+    shared = text_search.find(tenant=large, terms=terms)
+    large_tenants.maintain_indexes()
+    assert text_search.find(tenant=large, terms=terms) == shared
+    assert index_scans(words_of(large)) == 0
+    monkeypatch.setattr(word_sample, "KEPT_SECONDS", 0.0)
+
+    own = text_search.find(tenant=large, terms=terms)
+
+    assert own == shared
+    assert index_scans(words_of(large)) > 0
+    assert not set(own.scores) & set(Chunk.objects.exclude(tenant=large).values_list("pk", flat=True))
+
+
+def test_a_large_tenant_whose_word_index_has_just_gone_is_still_searched(large, settings, monkeypatch):
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 100)
+    large_tenants.maintain_indexes()
+    found = text_search.find(tenant=large, terms=["number17"])
+    settings.SEARCH_EXACT_MAX_CHUNKS = 6000
+    large_tenants.maintain_indexes()
+
+    assert text_search.find(tenant=large, terms=["number17"]) == found
 
 
 def test_what_is_there_is_not_built_again_and_a_broken_one_is_replaced(large, capsys):
@@ -99,7 +133,8 @@ def test_what_is_there_is_not_built_again_and_a_broken_one_is_replaced(large, ca
     assert vector_index.is_ready(large, MODEL, DIMENSIONS) is False
     call_command("index_vectors")
 
-    assert capsys.readouterr().out.splitlines() == [f"{index_of(large)}: built"] * 2
+    built = [words_of(large), index_of(large), index_of(large)]
+    assert capsys.readouterr().out.splitlines() == [f"{name}: built" for name in built]
     assert vector_index.is_ready(large, MODEL, DIMENSIONS) is True
 
 
@@ -108,32 +143,32 @@ def test_without_its_index_a_large_tenant_is_still_searched(large):
 
 
 def test_an_index_of_an_old_model_is_dropped(large, embedder):
-    vector_index.maintain()
+    large_tenants.maintain_indexes()
     embedder.model = "stand-in/2"
 
-    assert vector_index.maintain() == ([index_of(large)], [])
+    assert large_tenants.maintain_indexes() == ([index_of(large)], []), "the words are the same"
 
 
 def test_an_index_stays_until_its_tenant_is_far_below_the_limit(large, settings):
-    vector_index.maintain()
+    large_tenants.maintain_indexes()
     settings.SEARCH_EXACT_MAX_CHUNKS = 3000
-    assert vector_index.maintain() == ([], [])
+    assert large_tenants.maintain_indexes() == ([], [])
 
     settings.SEARCH_EXACT_MAX_CHUNKS = 6000
-    assert vector_index.maintain() == ([index_of(large)], [])
+    assert large_tenants.maintain_indexes() == ([index_of(large), words_of(large)], [])
 
 
 def test_only_one_process_builds_at_a_time(large):
     with closing(psycopg2.connect(**connection.get_connection_params())) as other, other.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [vector_index.LOCK])
-        assert vector_index.maintain() == ([], [])
+        cursor.execute("SELECT pg_advisory_lock(%s)", [large_tenants.LOCK])
+        assert large_tenants.maintain_indexes() == ([], [])
         cursor.execute("SELECT pg_advisory_unlock_all()")  # closing gives it back too, but some time later
 
-    assert vector_index.maintain() == ([], [index_of(large)])
+    assert large_tenants.maintain_indexes() == ([], [words_of(large), index_of(large)])
 
 
 def test_the_settings_of_an_index_scan_hold_for_one_search_only(large):
-    vector_index.maintain()
+    large_tenants.maintain_indexes()
     nearest(large, vector())
 
     with connection.cursor() as cursor:

@@ -2,17 +2,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from knowledge import vector_index
+from knowledge import large_tenants
 
 
 class Command(BaseCommand):
     help = (
-        "Build the vector index of each tenant with more passages than SEARCH_EXACT_MAX_CHUNKS, and drop indexes that "
-        "no longer serve. The schedule does the same; neither blocks searching or crawling."
+        "Build the vector index and the word index of each tenant with more passages than SEARCH_EXACT_MAX_CHUNKS, and "
+        "drop indexes that no longer serve. The schedule does the same; neither blocks searching or crawling."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dropped, built = vector_index.maintain()
+        dropped, built = large_tenants.maintain_indexes()
         for index in dropped:
             self.stdout.write(f"{index}: dropped")
         for index in built:
