@@ -6,9 +6,10 @@ ETags; ``site.routes[path]`` replaces or adds single answers, ``site.requests`` 
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote, unquote
 
@@ -30,12 +31,13 @@ BRANCHES = 10  # children of a page in the tree
 
 @dataclass
 class Answer:
-    """What a path answers; ``send`` takes over the whole response if given."""
+    """What a path answers, after so many seconds; ``send`` takes over the whole response if given."""
 
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     send: Callable[[BaseHTTPRequestHandler], None] | None = None
+    seconds: float = 0.0
 
 
 @dataclass
@@ -53,6 +55,11 @@ class Site:
     def paths(self) -> list[str]:
         """Return the paths asked for so far, decoded, in order."""
         return [unquote(path) for _method, path, _headers in self.requests]
+
+    def answer_after(self, seconds: float) -> None:
+        """Let each path that is there take so long, so that requests made at the same time meet."""
+        for path, answer in self.routes.items():
+            self.routes[path] = replace(answer, seconds=seconds)
 
     def add_page(
         self, path: str, body: str, *, title: str = "", lang: str = "en", head: str = "", **headers: str
@@ -117,13 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._count(1)
         try:
             self._answer()
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        finally:
-            self._count(-1)
 
     def do_POST(self) -> None:
         self.received = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -139,17 +143,25 @@ class _Handler(BaseHTTPRequestHandler):
             site.in_flight_max = max(site.in_flight_max, self.server.in_flight)
 
     def _answer(self) -> None:
+        self._count(1)
+        answer = self._chosen()
+        time.sleep(answer.seconds)
+        self._count(-1)  # before the first byte: with the last, the client may ask for the next page
+        if answer.send is not None:
+            answer.send(self)
+            self.close_connection = True
+        else:
+            self._send(answer)
+
+    def _chosen(self) -> Answer:
         site: Site = self.server.site
         site.requests.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         answer = site.routes.get(unquote(self.path)) or site.routes.get(unquote(self.path.partition("?")[0]))
         if answer is None:
             answer = site.fallback if site.fallback and self.path not in _WELL_KNOWN else None
-        if answer is None:
-            answer = Answer(b"<h1>Not found</h1>", 404, {"Content-Type": "text/html"})
-        if answer.send is not None:
-            answer.send(self)
-            self.close_connection = True
-            return
+        return answer or Answer(b"<h1>Not found</h1>", 404, {"Content-Type": "text/html"})
+
+    def _send(self, answer: Answer) -> None:
         etag = f'"{hashlib.sha256(answer.body).hexdigest()[:16]}"'
         is_known = answer.status == 200 and self.headers.get("If-None-Match") == etag
         body = b"" if is_known else answer.body

@@ -1,6 +1,5 @@
 """How many requests a host gets at a time, and what becomes of the pages asked for together."""
 
-import time
 from collections import Counter
 
 import pytest
@@ -11,25 +10,10 @@ from crawl.models import Page
 from tests.site import Answer, add_tree, html
 
 
-def answer_slowly(site):
-    """Let each page take 30 ms, so that requests made at the same time meet."""
-    for path, answer in list(site.routes.items()):
-
-        def send(handler, answer=answer):
-            time.sleep(0.03)
-            handler.send_response(answer.status)
-            handler.send_header("Content-Type", answer.headers.get("Content-Type", "text/html; charset=utf-8"))
-            handler.send_header("Content-Length", str(len(answer.body)))
-            handler.end_headers()
-            handler.wfile.write(answer.body)
-
-        site.routes[path] = Answer(send=send)
-
-
 def test_the_operators_own_host_is_asked_for_several_pages_at_once_but_not_more_than_set(crawl, site, settings):
     settings.CRAWL_OWN_HOST_CONNECTIONS = 3
     add_tree(site, 20)
-    answer_slowly(site)
+    site.answer_after(0.03)
 
     assert crawl().state == "done"
     assert 1 < site.in_flight_max <= 3
@@ -39,7 +23,7 @@ def test_the_operators_own_host_is_asked_for_several_pages_at_once_but_not_more_
 def test_any_other_host_is_asked_for_one_page_at_a_time(crawl, site, monkeypatch):
     monkeypatch.setattr(hosts, "gap_seconds", lambda _url: 0.001)
     add_tree(site, 12)
-    answer_slowly(site)
+    site.answer_after(0.03)
 
     assert crawl().state == "done"
     assert site.in_flight_max == 1

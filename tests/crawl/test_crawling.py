@@ -23,6 +23,7 @@ def titles():
 
 def test_a_crawl_stores_every_page_of_the_site(crawl, site, settings):
     add_tree(site, 25)
+    site.answer_after(0.01)
 
     run = crawl()
 

@@ -22,6 +22,7 @@ from tests.workers import running_worker, wait_until
 def busy_site(settings, redis_client):
     with running_site() as site:
         add_tree(site, 60)
+        site.answer_after(0.01)
         settings.OUTBOUND_ALLOWED_HOSTS = [site.host_port]
         yield site
 

@@ -21,7 +21,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_services_are_killed():
         env=os.environ | {"DATABASE_URL": "", "REDIS_URL": ""},  # the bench starts its own
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
