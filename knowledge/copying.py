@@ -15,14 +15,14 @@ from django.db.models.functions import Now
 
 from core.states import OPEN_STATES, State
 from core.turns import Turn
-from knowledge import search_model
+from knowledge import holders, search_model
 from knowledge.models import Chunk, Document, SyncItem, VersionCopy
 from tenants.models import Tenant
 
 DOCUMENTS_MAX = 100  # of a batch
 PASSAGES_MAX = 1000  # of one, unless a single document has more: 0.3 s
 
-# Whoever deletes one waits until it has been copied, and then deletes both; whoever changes one does not wait for this.
+# Whatever deletes one without asking `holders`, such as a cascade, waits until it is copied with its passages.
 _HOLD = "SELECT id FROM knowledge_document WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE"
 _COPY_DOCUMENTS = """
     INSERT INTO knowledge_document (id, tenant_id, url, title, language, content, content_hash, fetched_at, excluded_at,
@@ -124,6 +124,7 @@ def _next_batch(copy: VersionCopy) -> dict[uuid.UUID, str]:
 @transaction.atomic
 def _copy(copy: VersionCopy, batch: dict[uuid.UUID, str]) -> bool:
     """Copy the batch and move the cursor; return False if the claim is lost."""
+    holders.copy_apart(copy.tenant.customer_id)
     copy.cursor = list(batch.values())[-1]
     if not copy.renew(cursor=copy.cursor, done=F("done") + len(batch), error=""):
         return False

@@ -99,6 +99,7 @@ def remove_pages(*, tenant: Tenant, urls: Iterable[str]) -> int:
 @transaction.atomic
 def _remove(tenant: Tenant, urls: list[str], *, has_moved: bool = False) -> int:
     versions = holders.of_change(tenant)
+    holders.take_away_apart(tenant.customer_id)
     changed = [versions.live] if has_moved else versions.all
     rows = Document.objects.filter(tenant__in=changed, url__in=urls).order_by("tenant", "pk")
     owners = dict(rows.select_for_update().values_list("pk", "tenant"))

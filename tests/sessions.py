@@ -25,6 +25,12 @@ def in_own_session(work: Callable[P, T]) -> Callable[P, T]:
     return done
 
 
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
+
+
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
     """Do the work in so many threads that begin together, each with its number; return what each returned.
 

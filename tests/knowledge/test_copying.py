@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from core.jobs import CLAIMS_MAX
 from core.states import State
-from knowledge import copying, holders, services, sync_queue, tasks
+from knowledge import copying, deleting, holders, services, sync_queue, tasks
 from knowledge.models import Chunk, Document, SyncItem, VersionCopy
 from tenants.models import Tenant
 from tenants.services import create_tenant
-from tests.sessions import in_own_session
+from tests.sessions import in_own_session, somebody_waits_for_a_lock
 from tests.workers import running_worker, wait_until
 
 pytestmark = pytest.mark.django_db
@@ -211,6 +211,33 @@ def test_a_version_is_not_begun_in_the_middle_of_a_change():
             pool.submit(wait).result()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(wait).result()
+
+
+@pytest.mark.parametrize("change", ["delete", "exclude"])
+@pytest.mark.django_db(transaction=True)
+def test_what_is_taken_away_while_it_is_being_copied_goes_from_both(change, embedder, unsent):
+    tenant = create_tenant(slug="acme")
+    fill(tenant, 3)
+    copy, url = begin(tenant), f"{URL}001"
+    document_id = Document.objects.get(tenant=tenant, url=url).pk
+
+    @in_own_session
+    def take_away():
+        if change == "delete":
+            services.remove_page(tenant=tenant, url=url)
+        else:
+            deleting.delete_embeddings(document_id)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            copy = VersionCopy.objects.claim(copy.pk)
+            assert copying._copy(copy, copying._next_batch(copy))
+            job = pool.submit(take_away)
+            wait_until(somebody_waits_for_a_lock, 20)
+        job.result()
+
+    for holder in (tenant, copy.tenant):
+        assert url not in held(holder) if change == "delete" else held(holder)[url][1] == []
 
 
 def test_a_real_worker_that_is_killed_in_the_middle_is_followed_by_another_that_copies_the_rest_once(

@@ -1,5 +1,4 @@
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -11,7 +10,8 @@ from knowledge import services
 from knowledge.errors import PageInvalidError
 from knowledge.models import Chunk, Document, SyncItem
 from tenants.services import create_tenant
-from tests.sessions import at_once
+from tests.sessions import at_once, somebody_waits_for_a_lock
+from tests.workers import wait_until
 
 URL = "https://example.com/page"
 LONG = "\n\n".join(
@@ -168,17 +168,8 @@ def test_older_text_that_waits_for_newer_text_does_not_replace_it(transactional_
     with transaction.atomic():
         store("newer", 2)
         older.start()
-        deadline = time.monotonic() + 20
-        while not somebody_waits_for_a_lock():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(somebody_waits_for_a_lock, 20)
     older.join()
 
     assert Document.objects.get().content == "newer"
     assert Chunk.objects.get().content == "newer"
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-        return bool(cursor.fetchone()[0])
