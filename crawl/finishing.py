@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import override
 
 from core.states import State
 from crawl import sending
@@ -62,7 +63,8 @@ def _explain_nothing_read(run: CrawlRun) -> str:
     if root is None or not root.reason:
         return "No page with text was found."
     where = f" ({root.detail or root.http_status})" if root.detail or root.http_status else ""
-    return f"No page could be read. The first page {Page.Reason(root.reason).label}{where}."
+    with override(settings.LANGUAGE_CODE):  # it is kept, and whoever ends the run may read another language
+        return f"No page could be read. The first page {Page.Reason(root.reason).label}{where}."
 
 
 def start_waiting_runs(tenant: Tenant) -> int:

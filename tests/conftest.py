@@ -46,6 +46,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     _services.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_language_left() -> Iterator[None]:
+    """Forget the language of the last request: in a server the next one sets its own."""
+    yield
+    from django.utils import translation  # needs the settings above
+
+    translation.deactivate()
+
+
 @pytest.fixture
 def redis_client() -> Iterator[object]:
     from core.redis import client  # needs the settings above
