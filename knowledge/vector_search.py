@@ -63,13 +63,13 @@ def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> 
         "dimensions": dimensions,
         "limit": CANDIDATES,
     }
-    if chunks > _MAY_HAVE_INDEX * settings.SEARCH_EXACT_MAX_CHUNKS and vector_index.is_ready(tenant, model, dimensions):
-        search = _BOTH_PLACES.format(first=_INDEXED.format(dimensions=dimensions))
-        with connection.cursor() as cursor:
-            cursor.execute(_WITH_SETTINGS.format(candidates=vector_index.EF_SEARCH, search=search), parameters)
-            return dict(cursor.fetchall())
+    may_have_index = chunks > _MAY_HAVE_INDEX * settings.SEARCH_EXACT_MAX_CHUNKS
     with connection.cursor() as cursor:
-        prepared.execute(cursor, _EXACT_IN_BOTH, parameters)
+        if may_have_index and vector_index.is_ready(tenant, model, dimensions):
+            search = _BOTH_PLACES.format(first=_INDEXED.format(dimensions=dimensions))
+            cursor.execute(_WITH_SETTINGS.format(candidates=vector_index.EF_SEARCH, search=search), parameters)
+        else:
+            prepared.execute(cursor, _EXACT_IN_BOTH, parameters)
         return dict(cursor.fetchall())
 
 

@@ -59,6 +59,15 @@ def test_who_comes_after_the_wait_was_in_vain_does_not_wait_again():
     assert patience.open(Server().open, 10) == "session"
 
 
+def test_a_report_does_not_wait_for_a_server_and_who_comes_after_it_does():
+    server, patience = Server(*["Connection refused"] * 3), Patience()
+    with patience.given_up(), pytest.raises(psycopg2.OperationalError):
+        patience.open(server.open, 10)
+
+    assert len(server.messages) == 2
+    assert patience.open(server.open, 10) == "session"
+
+
 def end_own_session():
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")

@@ -49,6 +49,16 @@ def test_a_statement_is_prepared_once_by_a_name_that_tells_what_it_does(tenant):
 
 
 @pytest.mark.usefixtures("anew")
+def test_a_statement_is_planned_once_whatever_its_values(tenant):
+    ask(FIND, {"slug": tenant.slug, "one": 1})
+    ask(FIND, {"slug": "another", "one": 2})
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+        assert cursor.fetchall() == [(2, 0)]
+
+
+@pytest.mark.usefixtures("anew")
 def test_several_statements_and_a_setting_go_in_one_round_trip(tenant):
     settled = "SELECT set_config('synchronous_commit', 'off', true)"
     both = ";".join([settled, FIND, "SELECT id FROM tenants_tenant WHERE id = %(id)s"])
