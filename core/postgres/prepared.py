@@ -1,8 +1,8 @@
 """Statements that a session keeps prepared: for the few that run for every question.
 
 Reading and planning a statement anew costs Postgres as much as carrying it out: 0.45 of 1.3 ms for the search by words.
-So each is read and planned once, whatever values it gets: left to itself Postgres plans half of them anew each time, for
-0.5 ms of a question and no better plan. Written in SQL, as psycopg2 knows of no preparing. A pooler hands sessions on,
+So each is read and planned once, whatever values it gets: left to itself Postgres plans half of them each time anew, at
+0.5 ms of a question for no better plan. Written in SQL, as psycopg2 knows of no preparing. A pooler hands sessions on,
 so behind one they run as they are. After a migration that changes the type of a column, a statement that reads it fails
 once in each session that is open: a session in which something failed is not kept.
 """
