@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from knowledge import own_index, vector_index, word_index
+from knowledge import own_index, text_search, vector_index, word_index
 from knowledge.own_index import OwnIndex
 from tenants.models import Tenant
 
@@ -26,12 +26,9 @@ def maintain_indexes() -> tuple[list[str], list[str]]:
     with _only_one() as is_mine:
         if not is_mine:
             return [], []
-        wanted = {index.name: index for index in _wanted()}
-        dropped = own_index.drop_all_but(wanted.keys(), (word_index.PREFIX, vector_index.PREFIX))
-        large = _tenants(settings.SEARCH_EXACT_MAX_CHUNKS)
-        missing = [
-            index for index in wanted.values() if index.tenant_id in large and not own_index.is_ready(index.name)
-        ]
+        wanted = list(_wanted())
+        dropped = own_index.drop_all_but({index.name for index, _ in wanted}, (word_index.PREFIX, vector_index.PREFIX))
+        missing = [index for index, is_due in wanted if is_due and not own_index.is_ready(index.name)]
         for index in missing:
             index.build()
         if missing:  # for a tenant that has grown since it was last looked at, the planner prefers reading every row
@@ -40,21 +37,27 @@ def maintain_indexes() -> tuple[list[str], list[str]]:
         return dropped, [index.name for index in missing]
 
 
-def _wanted() -> Iterator[OwnIndex]:
-    """Yield the indexes of each version of a tenant's knowledge that is not far below the limit."""
-    large = _tenants(int(KEPT_SHARE * settings.SEARCH_EXACT_MAX_CHUNKS))
-    for row in Tenant.objects.filter(pk__in=large).exclude(version=Tenant.Version.DROPPED):
-        tenant = row.as_holder()
-        yield word_index.of(tenant)
-        if vectors := vector_index.of(tenant):
-            yield vectors
+def _wanted() -> Iterator[tuple[OwnIndex, bool]]:
+    """Yield the indexes of tenants not far below the limit, and whether they are above it, so that theirs are built.
+
+    Each version of a tenant's knowledge has its own.
+    """
+    limits = {word_index.of: text_search.EXACT_MAX_CHUNKS, vector_index.of: settings.SEARCH_EXACT_MAX_CHUNKS}
+    sizes = _sizes(more_than=int(KEPT_SHARE * min(limits.values())))
+    for row in Tenant.objects.filter(pk__in=sizes).exclude(version=Tenant.Version.DROPPED):
+        size = sizes[row.pk]
+        for of, limit in limits.items():
+            if size > int(KEPT_SHARE * limit) and (index := of(row.as_holder())):
+                yield index, size > limit
 
 
-def _tenants(more_than: int) -> set[UUID]:
-    """Return the tenants with more passages than this; counted in the index by tenant alone."""
+def _sizes(*, more_than: int) -> dict[UUID, int]:
+    """Return how many passages the tenants with more than this have; counted in the index by tenant alone."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tenant_id FROM tenant_knowledge GROUP BY tenant_id HAVING count(*) > %s", [more_than])
-        return {tenant_id for (tenant_id,) in cursor.fetchall()}
+        cursor.execute(
+            "SELECT tenant_id, count(*) FROM tenant_knowledge GROUP BY tenant_id HAVING count(*) > %s", [more_than]
+        )
+        return dict(cursor.fetchall())
 
 
 @contextmanager

@@ -14,7 +14,6 @@ class OwnIndex:
     """``definition`` is what stands behind ON tenant_knowledge; ``check`` raises where the server cannot have it."""
 
     name: str
-    tenant_id: UUID
     definition: str
     parameters: Sequence[str | UUID]
     check: Callable[[], None] = lambda: None

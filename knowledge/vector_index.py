@@ -40,7 +40,7 @@ def of(tenant: Tenant) -> OwnIndex | None:
         f"USING hnsw ((embedding::halfvec({int(dimensions)})) halfvec_cosine_ops) "
         f"WITH (m = {NEIGHBOURS}) WHERE tenant_id = %s AND embedding_model = %s"
     )
-    return OwnIndex(name(tenant, model, dimensions), tenant.pk, definition, [tenant.pk, model], check_server)
+    return OwnIndex(name(tenant, model, dimensions), definition, [tenant.pk, model], check_server)
 
 
 def check_server() -> None:

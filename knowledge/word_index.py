@@ -22,4 +22,4 @@ def name(tenant_id: str) -> str:
 
 def of(tenant: Tenant) -> OwnIndex:
     """Return the index of a version of a tenant's knowledge."""
-    return OwnIndex(name(str(tenant.pk)), tenant.pk, "USING gin (search_vector) WHERE tenant_id = %s", [tenant.pk])
+    return OwnIndex(name(str(tenant.pk)), "USING gin (search_vector) WHERE tenant_id = %s", [tenant.pk])

@@ -54,9 +54,10 @@ def make_tenant(slug: str, count: int) -> Tenant:
 
 
 @pytest.fixture
-def large(transactional_db, embedder, settings):
+def large(transactional_db, embedder, settings, monkeypatch):
     """A tenant above the limit for exact search, among others that are below it."""
     settings.SEARCH_EXACT_MAX_CHUNKS = 1000
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 1000)
     for number in range(10):
         make_tenant(f"small{number}", 60)
     yield make_tenant("large", 2500)
@@ -100,7 +101,6 @@ def test_a_large_tenant_gets_an_index_by_itself_and_finds_by_it_what_comparing_a
 
 
 def test_a_large_tenants_words_are_found_in_its_own_index_as_in_the_one_that_all_share(large, monkeypatch):
-    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 100)
     terms = ["odd", "number17", "nowhere"]
     shared = text_search.find(tenant=large, terms=terms)
     large_tenants.maintain_indexes()
@@ -115,12 +115,11 @@ def test_a_large_tenants_words_are_found_in_its_own_index_as_in_the_one_that_all
     assert not set(own.scores) & set(Chunk.objects.exclude(tenant=large).values_list("pk", flat=True))
 
 
-def test_a_large_tenant_whose_word_index_has_just_gone_is_still_searched(large, settings, monkeypatch):
-    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 100)
+def test_a_large_tenant_whose_word_index_has_just_gone_is_still_searched(large, monkeypatch):
     large_tenants.maintain_indexes()
     found = text_search.find(tenant=large, terms=["number17"])
-    settings.SEARCH_EXACT_MAX_CHUNKS = 6000
-    large_tenants.maintain_indexes()
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 6000)
+    assert large_tenants.maintain_indexes() == ([words_of(large)], [])
 
     assert text_search.find(tenant=large, terms=["number17"]) == found
 
@@ -149,13 +148,17 @@ def test_an_index_of_an_old_model_is_dropped(large, embedder):
     assert large_tenants.maintain_indexes() == ([index_of(large)], []), "the words are the same"
 
 
-def test_an_index_stays_until_its_tenant_is_far_below_the_limit(large, settings):
+def test_an_index_stays_until_its_tenant_is_far_below_the_limit(large, settings, monkeypatch):
     large_tenants.maintain_indexes()
     settings.SEARCH_EXACT_MAX_CHUNKS = 3000
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 4000)
     assert large_tenants.maintain_indexes() == ([], [])
 
     settings.SEARCH_EXACT_MAX_CHUNKS = 6000
-    assert large_tenants.maintain_indexes() == ([index_of(large), words_of(large)], [])
+    assert large_tenants.maintain_indexes() == ([index_of(large)], [])
+
+    monkeypatch.setattr(text_search, "EXACT_MAX_CHUNKS", 6000)
+    assert large_tenants.maintain_indexes() == ([words_of(large)], [])
 
 
 def test_only_one_process_builds_at_a_time(large):
