@@ -291,9 +291,7 @@ KNOWLEDGE_SYNC_RESEND_AFTER_SECONDS = 10  # a message not taken by then counts a
 KNOWLEDGE_FULL_SYNC_WINDOW = env.int("KNOWLEDGE_FULL_SYNC_WINDOW", default=2)  # full syncs on the queue, all tenants
 KNOWLEDGE_FULL_SYNC_MAX_ATTEMPTS = 10  # without progress: more than an hour
 KNOWLEDGE_FULL_SYNC_GRACE_SECONDS = 10  # after a switch, for searches that began with the model before
-SEARCH_EXACT_MAX_CHUNKS = env.int(
-    "SEARCH_EXACT_MAX_CHUNKS", default=5_000
-)  # larger tenants get an HNSW index of their own
+SEARCH_EXACT_MAX_CHUNKS = env.int("SEARCH_EXACT_MAX_CHUNKS", default=5_000)  # larger tenants get their own HNSW index
 
 # --- Chat ------------------------------------------------------------------------------------------
 LLM_BASE_URL = env.str("LLM_BASE_URL", default="")  # empty: answers quote the site's own sentences

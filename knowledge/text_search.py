@@ -45,6 +45,7 @@ MARKS = """
 # The sum of the found words' idf picks the candidates: it needs the index alone. Only the candidates' own word
 # lists, which mostly lie out of the row, are read, for the number of times each word occurs.
 _FIND = f"""
+    {prepared.BY_INDEX}
     WITH total AS MATERIALIZED (
         SELECT count(*) AS chunks
         FROM (SELECT FROM tenant_knowledge WHERE tenant_id = %(tenant)s LIMIT %(most)s + 1) counted

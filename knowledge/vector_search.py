@@ -46,7 +46,7 @@ _BOTH_PLACES = """
     ) near
     ORDER BY cosine DESC LIMIT %(limit)s
 """
-_EXACT_IN_BOTH = _BOTH_PLACES.format(first=_EXACT)
+_EXACT_IN_BOTH = prepared.BY_INDEX + _BOTH_PLACES.format(first=_EXACT)
 
 
 def nearest(*, tenant: Tenant, vector: list[float], model: str, chunks: int) -> dict[int, float]:

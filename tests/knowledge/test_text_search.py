@@ -1,7 +1,8 @@
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from knowledge import indexing, text_search, word_sample
+from knowledge import indexing, text_search, vector_search, word_sample
 from knowledge.models import Chunk, Document
 from tenants.models import Tenant
 from tenants.services import create_tenant
@@ -70,6 +71,25 @@ def test_a_large_tenants_size_is_estimated_and_a_word_it_lacks_weighs_most(large
 
     assert COUNT / 2 < hits.chunks < COUNT * 2
     assert hits.coverage(["printer"]) < 0.1
+
+
+def scans_of_the_whole_table() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'tenant_knowledge'")
+        return int(cursor.fetchone()[0])
+
+
+def test_however_few_tenants_share_the_table_it_is_not_read_whole_for_one(db):
+    """Each has half of it; a statement that is planned once is planned for any of them."""
+    tenant, _other = [make_tenant(slug, [f"printer number{number}" for number in range(300)]) for slug in ("a", "b")]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tenant_knowledge")
+    before = scans_of_the_whole_table()
+
+    assert text_search.find(tenant=tenant, terms=["printer", "number7"]).chunks == 300
+    assert vector_search.nearest(tenant=tenant, vector=[1.0, 2.0], model="stand-in/1", chunks=300) == {}
+
+    assert scans_of_the_whole_table() == before
 
 
 def test_words_that_follow_each_other_as_in_the_question_count_more_than_apart(db):
