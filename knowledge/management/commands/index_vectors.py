@@ -17,3 +17,5 @@ class Command(BaseCommand):
             self.stdout.write(f"{index}: dropped")
         for index in built:
             self.stdout.write(f"{index}: built")
+        if not dropped and not built:
+            self.stdout.write("Nothing to build or drop, or another process is at it.")
