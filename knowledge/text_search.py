@@ -17,7 +17,8 @@ from typing import Any
 from django.db import connection
 
 from core.postgres import prepared
-from knowledge.models.documents import INDEXED_WORDS, SAMPLED_EVERY
+from knowledge import word_index
+from knowledge.models.documents import SAMPLED_EVERY
 from knowledge.word_sample import Sample, samples
 from tenants.models import Tenant
 
@@ -50,11 +51,13 @@ _FIND = f"""
         SELECT count(*) AS chunks
         FROM (SELECT FROM tenant_knowledge WHERE tenant_id = %(tenant)s LIMIT %(most)s + 1) counted
     ),
-    term AS (SELECT word FROM unnest(%(terms)s::text[]) AS word WHERE (SELECT chunks FROM total) <= %(most)s),
+    term AS (
+        SELECT word, quote_literal(word) AS asked FROM unnest(%(terms)s::text[]) AS word
+        WHERE (SELECT chunks FROM total) <= %(most)s
+    ),
     hit AS MATERIALIZED (
         SELECT term.word, chunk.id FROM term CROSS JOIN LATERAL (
-            SELECT id FROM tenant_knowledge
-            WHERE {INDEXED_WORDS} @@ format('''%%s'' & ''%%s''', %(tenant)s, term.word)::tsquery
+            SELECT id FROM tenant_knowledge WHERE {word_index.IN_SHARED}
         ) chunk
     ),
     frequency AS MATERIALIZED (

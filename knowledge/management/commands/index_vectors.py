@@ -3,12 +3,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from knowledge import large_tenants
+from knowledge.text_search import EXACT_MAX_CHUNKS
 
 
 class Command(BaseCommand):
     help = (
-        "Build the vector index and the word index of each tenant with more passages than SEARCH_EXACT_MAX_CHUNKS, and "
-        "drop indexes that no longer serve. The schedule does the same; neither blocks searching or crawling."
+        "Build the vector index of each tenant with more passages than SEARCH_EXACT_MAX_CHUNKS and the word index of "
+        f"those with more than {EXACT_MAX_CHUNKS:,}, and drop indexes that no longer serve. The schedule does the "
+        "same; neither blocks searching or crawling."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
